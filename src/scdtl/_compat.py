@@ -1,0 +1,40 @@
+"""The only file that knows the versions of scvi-tools and Lightning, and their traps."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from anndata import AnnData
+    from scvi.model.base import BaseModelClass
+
+_LIGHTNING_LOGGERS = (
+    "lightning.pytorch",
+    "lightning.pytorch.utilities.rank_zero",
+    "lightning.fabric",
+)
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Silence Lightning's device report, adverts and "fit stopped" lines; restore afterwards."""
+    loggers = [logging.getLogger(name) for name in _LIGHTNING_LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def forget_anndata(model: BaseModelClass, adata: AnnData) -> None:
+    """Drop scvi-tools' own references to a model's data, which it never frees (its #2053)."""
+    uuid = adata.uns.get("_scvi_uuid")
+    type(model)._setup_adata_manager_store.pop(uuid, None)
+    type(model)._per_instance_manager_store.pop(model.id, None)

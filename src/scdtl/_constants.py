@@ -1,0 +1,19 @@
+"""Names shared by the whole package: registry keys and default AnnData keys."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class _RegistryKeys(NamedTuple):
+    X_KEY: str = "X"
+    BATCH_KEY: str = "batch"
+    TARGET_KEY: str = "target"
+    LOG_MEAN_KEY: str = "log_mean"
+    STUDY_KEY: str = "study"
+    UNIT_KEY: str = "unit"
+
+
+REGISTRY_KEYS = _RegistryKeys()
+DEFAULT_KEY = "scdtl"
+DEFAULT_BULK = "human"

@@ -1,0 +1,25 @@
+"""Random states that a call borrows and gives back."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def local_seed(seed: int) -> Iterator[None]:
+    """Seed torch for the body, and leave the caller's torch and NumPy states as they were."""
+    numpy_state = np.random.get_state()  # noqa: NPY002 - libraries below may draw from it
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy_state)  # noqa: NPY002

@@ -1,0 +1,262 @@
+"""The command line: a thin shell over the Python API."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scdtl._settings import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from anndata import AnnData
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command ``scdtl``.
+
+    Parameters
+    ----------
+    arguments
+        Words after ``scdtl``; by default those of this process.
+
+    Returns
+    -------
+    Exit status: 0, or 1 after an error, of which one line on stderr tells. Wrong usage ends
+    the process with status 2.
+
+    Examples
+    --------
+    >>> from scdtl.cli import main
+    >>> main(["impute", "missing.h5ad", "-o", "out.h5ad"])
+    1
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        with _messages_on_stderr(quiet=options.quiet):
+            options.run(options)
+    except KeyboardInterrupt:
+        print("scdtl: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:  # noqa: BLE001 - a command ends with a line, not a traceback
+        print(f"scdtl: error: {_one_line(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scdtl",
+        description="Impute scRNA-seq counts by deep transfer learning from bulk RNA-seq.",
+    )
+    parser.add_argument("--version", action=_Version, help="show the version and exit")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_impute(commands)
+    _add_demo(commands)
+    return parser
+
+
+class _Version(argparse.Action):
+    """``--version``, which looks the version up only when asked."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
+        from scdtl import __version__
+
+        print(f"scdtl {__version__}")
+        parser.exit()
+
+
+def _add_impute(commands: Any) -> None:
+    command = commands.add_parser(
+        "impute",
+        help="impute the counts of an .h5ad file",
+        description="Impute the counts of an .h5ad file and write it with the imputed layer.",
+    )
+    add = command.add_argument
+    add("input", type=Path, metavar="IN.h5ad", help="AnnData with raw counts")
+    add("-o", "--output", type=Path, required=True, metavar="OUT.h5ad", help="file to write")
+    add("--layer", help="layer with the raw counts (default: X)")
+    add(
+        "--bulk",
+        default="human",
+        metavar="NAME|FILE|none",
+        help="released weights, a weights file, an .h5ad file of bulk counts, or none "
+        "(default: %(default)s)",
+    )
+    add("--batch-key", help="column of obs that names the batches")
+    add("--key-added", default="scdtl", help="name of the new layer (default: %(default)s)")
+    add(
+        "--scale",
+        default="log1p",
+        metavar="SCALE",
+        help="log1p, normalized, counts or expected_log1p (default: %(default)s)",
+    )
+    add(
+        "--replace",
+        default="all",
+        metavar="WHICH",
+        help="all entries, or zeros only (default: %(default)s)",
+    )
+    add("--genes", type=Path, metavar="FILE", help="genes to write, one a line (default: all)")
+    add("--max-epochs", type=int, metavar="N", help="0 for no training (default: by cells)")
+    add("--batch-size", type=int, default=128, metavar="N", help="default: %(default)s")
+    add("--accelerator", default="auto", help="cpu, gpu, mps or auto (default: %(default)s)")
+    add("--devices", type=_devices, default="auto", help="how many (default: %(default)s)")
+    add("--random-state", type=int, default=0, metavar="SEED", help="default: %(default)s")
+    add("--return-std", action="store_true", help="write the standard deviations too")
+    add("--quiet", action="store_true", help="say nothing but errors")
+    command.set_defaults(run=_impute)
+
+
+def _add_demo(commands: Any) -> None:
+    command = commands.add_parser(
+        "demo",
+        help="impute real blood cells, score the result and draw a figure",
+        description="Impute 700 real blood cells, score the result on held-out molecules, "
+        "cluster it, and write an .h5ad file and a figure.",
+    )
+    command.add_argument(
+        "--out-dir",
+        type=Path,
+        default=Path("scdtl_demo"),
+        metavar="FOLDER",
+        help="where to write (default: %(default)s)",
+    )
+    command.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    command.set_defaults(run=_demo)
+
+
+def _devices(text: str) -> int | str:
+    return int(text) if text.lstrip("-").isdigit() else text
+
+
+def _impute(options: argparse.Namespace) -> None:
+    output = _output_file(options.output)
+    genes = None if options.genes is None else _read_genes(options.genes)
+    adata = _read_h5ad(options.input)
+    bulk = _bulk(options.bulk)
+
+    from scdtl.pp import impute
+
+    impute(
+        adata,
+        layer=options.layer,
+        bulk=bulk,
+        batch_key=options.batch_key,
+        key_added=options.key_added,
+        scale=options.scale,
+        replace=options.replace,
+        genes=genes,
+        max_epochs=options.max_epochs,
+        batch_size=options.batch_size,
+        accelerator=options.accelerator,
+        devices=options.devices,
+        random_state=options.random_state,
+        return_std=options.return_std,
+        verbose=not options.quiet,
+    )
+    _write_h5ad(adata, output)
+    logger.info("wrote %s", options.output)
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from scdtl._demo import run_demo
+
+    run_demo(options.out_dir)
+
+
+def _output_file(path: Path) -> Path:
+    """Where to write, after a check that this will be possible once the work is done."""
+    if path.suffix != ".h5ad":
+        raise ValueError(f"output {path}: the name must end in .h5ad")
+    if path.is_dir():
+        raise IsADirectoryError(f"output {path} is a folder: name a file")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"output folder {path.parent} does not exist: make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(f"output folder {path.parent} may not be written to")
+    return path.resolve()
+
+
+def _read_h5ad(path: Path) -> AnnData:
+    _check_is_file(path)
+
+    import anndata
+    import h5py
+
+    if not h5py.is_hdf5(path):
+        raise ValueError(f"{path} is not an .h5ad file (not even HDF5): write one with anndata")
+    with h5py.File(path) as file:
+        if not {"obs", "var"} <= file.keys():
+            raise ValueError(
+                f"{path} is HDF5 but not an AnnData: read it in Python (10x files with "
+                "scanpy.read_10x_h5) and write it with adata.write_h5ad()"
+            )
+    return anndata.read_h5ad(path)
+
+
+def _read_genes(path: Path) -> list[str]:
+    _check_is_file(path)
+    return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+
+
+def _check_is_file(path: Path) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist or is not a file")
+
+
+def _bulk(text: str) -> str | AnnData | None:
+    if text.lower() == "none":
+        return None
+    return _read_h5ad(Path(text)) if text.endswith(".h5ad") else text
+
+
+def _write_h5ad(adata: AnnData, path: Path) -> None:
+    """Write beside `path` and move into place, so that no half-written file is left there."""
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.h5ad")
+    try:
+        adata.write_h5ad(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _messages_on_stderr(*, quiet: bool) -> Iterator[None]:
+    """Show our own messages, and no warning of the packages below unless Python is asked to."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("scdtl: %(message)s"))
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.ERROR if quiet else logging.INFO)
+    try:
+        with warnings.catch_warnings():
+            if not sys.warnoptions:
+                warnings.filterwarnings("ignore", module="" if quiet else r"(?!scdtl\b)")
+            yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+def _one_line(error: Exception) -> str:
+    """Give the error's message on one line, after its kind if that is none of wrong input."""
+    message = error.args[0] if isinstance(error, KeyError) and error.args else error
+    text = " ".join(str(message).split())
+    if isinstance(error, (ValueError, KeyError, TypeError, OSError)) and text:
+        return text
+    return f"{type(error).__name__}: {text}".rstrip(": ")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

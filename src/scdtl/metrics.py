@@ -1,0 +1,406 @@
+"""Scores of imputed expression: arrays in, numbers or arrays out.
+
+Matrices are cells × genes, dense or SciPy sparse. A sparse one is made dense at most a block of
+rows at a time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast, overload
+
+import numpy as np
+from scipy import sparse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    FloatArray: TypeAlias = NDArray[np.floating]
+    Matrix: TypeAlias = NDArray[np.number] | sparse.spmatrix | sparse.sparray
+    Axis: TypeAlias = Literal[0, 1] | None
+
+__all__ = [
+    "gene_deviance_explained",
+    "l1",
+    "mse",
+    "pearson",
+    "poisson_deviance",
+    "poisson_score",
+    "rmse",
+]
+
+_EPSILON = 1e-6
+"""Floor added to a rate before its logarithm, in molecules (the value of OpenProblems)."""
+
+_PSEUDOCOUNT = 0.5
+"""Molecules added to each gene of a mean profile, so that no gene gets rate zero."""
+
+_BLOCK_ENTRIES = 4_000_000
+"""Entries of one dense block of rows: 32 MB in double precision."""
+
+
+# Poisson scores of rates against counts
+
+
+@overload
+def poisson_deviance(counts: Matrix, rates: Matrix, axis: None = None) -> float: ...
+@overload
+def poisson_deviance(counts: Matrix, rates: Matrix, axis: Literal[0, 1]) -> FloatArray: ...
+def poisson_deviance(counts: Matrix, rates: Matrix, axis: Axis = None) -> float | FloatArray:
+    r"""Mean Poisson deviance of counts given their rates.
+
+    The mean over entries of
+
+    .. math:: d(y, \mu) = 2 \left( y \log\frac{y}{\mu} - y + \mu \right),
+              \quad d(0, \mu) = 2 \mu,
+
+    which is 0 where the rate equals the count, and infinite where a molecule was seen at rate 0.
+    Twice the log-likelihood ratio, hence without a unit (nats). Proper: true rates score best.
+
+    Parameters
+    ----------
+    counts
+        Molecules :math:`y`, cells × genes.
+    rates
+        Expected molecules :math:`\mu` at the same depth, cells × genes, not negative.
+    axis
+        `None` for one number over all entries, 0 for one per gene, 1 for one per cell.
+
+    Returns
+    -------
+    The mean deviance, or an array of them.
+
+    References
+    ----------
+    McCullagh and Nelder, Generalized Linear Models, 2nd edition (1989), section 2.3.
+    """
+    _check_rates(counts, rates)
+    return _mean(_deviance_sum(counts, rates, axis=axis), counts.shape, axis)
+
+
+def poisson_score(held_out: Matrix, rates: Matrix, observed: Matrix) -> float:
+    r"""Score of rates on held-out molecules: 0 is no denoising, 1 the held-out molecules.
+
+    With the mean loss over all entries
+    :math:`\ell(\mu) = \langle \mu - y \log(\mu + 10^{-6}) \rangle`, the Poisson negative
+    log-likelihood of the held-out molecules :math:`y` up to a constant,
+
+    .. math:: \frac{\ell(\text{observed}) - \ell(\text{rates})}
+                   {\ell(\text{observed}) - \ell(y)},
+
+    every row first scaled to the cell's number of held-out molecules. Without a unit; negative
+    for rates worse than the observed counts. The scale is that of OpenProblems' denoising task,
+    but the prediction enters as the rate, as the likelihood has it, not as the count.
+
+    Parameters
+    ----------
+    held_out
+        Molecules that the imputation did not see, cells × genes.
+    rates
+        Imputed expression on a linear scale, cells × genes, not negative; its rows may have any
+        depth.
+    observed
+        Molecules that the imputation saw, cells × genes.
+
+    Returns
+    -------
+    The pooled score; NaN where the observed counts are already perfect.
+
+    References
+    ----------
+    Batson, Royer and Webber, bioRxiv 786269 (2019): molecular cross-validation.
+
+    Open Problems in Single-Cell Analysis, denoising: https://openproblems.bio/results/denoising
+    """
+    _check_rates(held_out, rates)
+    _check_rates(held_out, observed, name="observed")
+    no_denoising = _loss(held_out, observed)
+    perfect = _loss(held_out, held_out)
+    if no_denoising == perfect:
+        return float("nan")
+    return (no_denoising - _loss(held_out, rates)) / (no_denoising - perfect)
+
+
+def gene_deviance_explained(
+    held_out: Matrix, rates: Matrix, observed: Matrix, min_molecules: int = 20
+) -> FloatArray:
+    r"""Per gene, the share of deviance that rates explain beyond the mean profile (D²).
+
+    .. math:: D^2_g = 1 - \frac{\sum_i d(y_{ig}, \mu_{ig})}{\sum_i d(y_{ig}, L_i m_g)}
+
+    with :math:`d` the Poisson deviance, :math:`L_i` the number of held-out molecules of cell
+    :math:`i`, :math:`\mu` the rates with rows scaled to :math:`L_i` (and a floor of
+    :math:`10^{-6}` molecules), and :math:`m` the proportions of the observed molecules of all
+    cells (0.5 added per gene). 0 for the mean profile, 1 for the held-out molecules, negative
+    for rates worse than the mean profile. Counting noise keeps even the true rates far below 1.
+
+    Parameters
+    ----------
+    held_out
+        Molecules that the imputation did not see, cells × genes.
+    rates
+        Imputed expression on a linear scale, cells × genes, not negative; its rows may have any
+        depth.
+    observed
+        Molecules that the imputation saw, cells × genes.
+    min_molecules
+        Held-out molecules that a gene needs to be scored.
+
+    Returns
+    -------
+    One number per gene, NaN for genes with fewer than `min_molecules` held-out molecules.
+
+    See Also
+    --------
+    sklearn.metrics.d2_tweedie_score : the same share for a single gene, against its plain mean.
+    """
+    _check_rates(held_out, rates)
+    _check_rates(held_out, observed, name="observed")
+    depth = _row_sums(held_out)
+    profile = np.asarray(observed.sum(axis=0), dtype=float).ravel() + _PSEUDOCOUNT
+    baseline = depth[:, None] * (profile / profile.sum())
+    explained = _deviance_sum(
+        held_out, rates, axis=0, scale=_scale_to(depth, rates), floor=_EPSILON
+    ) / _deviance_sum(held_out, baseline, axis=0)
+    molecules = np.asarray(held_out.sum(axis=0)).ravel()
+    return np.where(molecules >= max(min_molecules, 1), 1 - explained, np.nan)
+
+
+# Errors and correlation between two matrices
+
+
+@overload
+def mse(truth: Matrix, prediction: Matrix, axis: None = None) -> float: ...
+@overload
+def mse(truth: Matrix, prediction: Matrix, axis: Literal[0, 1]) -> FloatArray: ...
+def mse(truth: Matrix, prediction: Matrix, axis: Axis = None) -> float | FloatArray:
+    r"""Mean squared error, :math:`\langle (y - \hat y)^2 \rangle`.
+
+    Parameters
+    ----------
+    truth, prediction
+        Cells × genes, on the same scale.
+    axis
+        `None` for one number over all entries, 0 for one per gene, 1 for one per cell.
+
+    Returns
+    -------
+    The error, or an array of them, in the square of the unit of the input.
+    """
+    _check_shapes(truth, prediction)
+    return _mean(_sum(lambda y, x: (y - x) ** 2, axis, truth, prediction), truth.shape, axis)
+
+
+@overload
+def rmse(truth: Matrix, prediction: Matrix, axis: None = None) -> float: ...
+@overload
+def rmse(truth: Matrix, prediction: Matrix, axis: Literal[0, 1]) -> FloatArray: ...
+def rmse(truth: Matrix, prediction: Matrix, axis: Axis = None) -> float | FloatArray:
+    r"""Root mean squared error, :math:`\sqrt{\langle (y - \hat y)^2 \rangle}`.
+
+    Parameters
+    ----------
+    truth, prediction
+        Cells × genes, on the same scale.
+    axis
+        `None` for one number over all entries, 0 for one per gene, 1 for one per cell.
+
+    Returns
+    -------
+    The error, or an array of them, in the unit of the input.
+    """
+    error = np.sqrt(mse(truth, prediction, axis))
+    return float(error) if axis is None else error
+
+
+@overload
+def l1(truth: Matrix, prediction: Matrix, axis: None = None) -> float: ...
+@overload
+def l1(truth: Matrix, prediction: Matrix, axis: Literal[0, 1]) -> FloatArray: ...
+def l1(truth: Matrix, prediction: Matrix, axis: Axis = None) -> float | FloatArray:
+    r"""Mean absolute error, :math:`\langle |y - \hat y| \rangle`.
+
+    Parameters
+    ----------
+    truth, prediction
+        Cells × genes, on the same scale.
+    axis
+        `None` for one number over all entries, 0 for one per gene, 1 for one per cell.
+
+    Returns
+    -------
+    The error, or an array of them, in the unit of the input.
+    """
+    _check_shapes(truth, prediction)
+    return _mean(_sum(lambda y, x: np.abs(y - x), axis, truth, prediction), truth.shape, axis)
+
+
+@overload
+def pearson(truth: Matrix, prediction: Matrix, axis: None = None) -> float: ...
+@overload
+def pearson(truth: Matrix, prediction: Matrix, axis: Literal[0, 1]) -> FloatArray: ...
+def pearson(truth: Matrix, prediction: Matrix, axis: Axis = None) -> float | FloatArray:
+    r"""Pearson correlation.
+
+    .. math:: r = \frac{\sum (y - \bar y)(\hat y - \bar{\hat y})}
+                       {\sqrt{\sum (y - \bar y)^2 \sum (\hat y - \bar{\hat y})^2}}
+
+    Parameters
+    ----------
+    truth, prediction
+        Cells × genes.
+    axis
+        `None` for one number over all entries, 0 for one per gene (over cells), 1 for one per
+        cell (over genes).
+
+    Returns
+    -------
+    The correlation, or an array of them, between -1 and 1; NaN where either side is constant.
+    """
+    _check_shapes(truth, prediction)
+    y_variance, y_constant = _variance(truth, axis)
+    x_variance, x_constant = _variance(prediction, axis)
+    scale = np.sqrt(y_variance) * np.sqrt(x_variance)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        r = np.clip(_covariance(truth, prediction, axis) / scale, -1, 1)
+    r = np.where(y_constant | x_constant, np.nan, r)
+    return float(r) if axis is None else r
+
+
+def _variance(matrix: Matrix, axis: Axis) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Variance along an axis, and where it is nothing but rounding of a constant."""
+    variance = np.asarray(_covariance(matrix, matrix, axis))
+    average = np.asarray(_mean(_sum(lambda y: y, axis, matrix), matrix.shape, axis))
+    return variance, np.sqrt(variance) <= 1e-13 * np.abs(average)
+
+
+def _covariance(truth: Matrix, prediction: Matrix, axis: Axis) -> FloatArray | float:
+    """Mean product of the deviations from the means along an axis, in two passes."""
+    shape = truth.shape
+    means = []
+    for matrix in (truth, prediction):
+        average = np.asarray(_mean(_sum(lambda y: y, axis, matrix), shape, axis))
+        means.append(np.broadcast_to(average[:, None] if axis == 1 else average, shape))
+    products = _sum(
+        lambda y, x, mean_y, mean_x: (y - mean_y) * (x - mean_x), axis, truth, prediction, *means
+    )
+    return _mean(products, shape, axis)
+
+
+# Sums of Poisson terms: only the non-zero counts need a logarithm
+
+
+def _loss(held_out: Matrix, rates: Matrix) -> float:
+    """Poisson negative log-likelihood of all entries, up to a constant; rows scaled to depth."""
+    depth = _row_sums(held_out)
+    scale = _scale_to(depth, rates)
+    rows, columns, molecules = _nonzero(held_out)
+    at_molecules = _values_at(rates, rows, columns) * scale[rows]
+    return float(_row_sums(rates) @ scale - np.sum(molecules * np.log(at_molecules + _EPSILON)))
+
+
+def _deviance_sum(
+    counts: Matrix,
+    rates: Matrix,
+    *,
+    axis: Axis,
+    scale: FloatArray | None = None,
+    floor: float = 0.0,
+) -> FloatArray:
+    """Sum of the Poisson deviance along an axis, each row of the rates times its scale."""
+    scale = np.ones(counts.shape[0]) if scale is None else scale
+    rows, columns, molecules = _nonzero(counts)
+    at_molecules = _values_at(rates, rows, columns) * scale[rows] + floor
+    with np.errstate(divide="ignore"):
+        terms = molecules * (np.log(molecules) - np.log(at_molecules)) - molecules
+    if axis is None:
+        total = terms.sum() + _row_sums(rates) @ scale
+    elif axis == 1:
+        total = np.bincount(rows, terms, counts.shape[0]) + _row_sums(rates) * scale
+    else:
+        total = np.bincount(columns, terms, counts.shape[1]) + scale @ rates
+    return np.maximum(2 * total, 0)
+
+
+def _scale_to(depth: FloatArray, rates: Matrix) -> FloatArray:
+    """Factor per cell that brings its rates to a depth; 0 for a cell without rates."""
+    total = _row_sums(rates)
+    return np.divide(depth, total, out=np.zeros_like(depth), where=total > 0)
+
+
+def _row_sums(matrix: Matrix) -> FloatArray:
+    return np.asarray(matrix.sum(axis=1, dtype=np.float64)).ravel()
+
+
+def _nonzero(counts: Matrix) -> tuple[NDArray[np.intp], NDArray[np.intp], FloatArray]:
+    """Rows, columns and values of the entries that are not zero."""
+    if not sparse.issparse(counts):
+        rows, columns = np.nonzero(counts)
+        return rows, columns, counts[rows, columns].astype(np.float64)
+    entries = sparse.coo_array(counts, copy=True)
+    entries.sum_duplicates()
+    kept = entries.data != 0
+    rows, columns = (index[kept].astype(np.intp) for index in entries.coords)
+    return rows, columns, entries.data[kept].astype(np.float64)
+
+
+def _values_at(matrix: Matrix, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> FloatArray:
+    matrix = sparse.csr_array(matrix) if sparse.issparse(matrix) else matrix
+    return _dense(matrix[rows, columns]).ravel()
+
+
+# Sums over entries, block by block
+
+
+def _sum(
+    function: Callable[..., FloatArray], axis: Axis, *matrices: Matrix
+) -> FloatArray | np.floating:
+    """Sum of a function of matching entries along an axis."""
+    sums = [function(*blocks).sum(axis=axis) for blocks in _blocks(*matrices)]
+    return np.concatenate(sums) if axis == 1 else np.sum(sums, axis=0)
+
+
+def _mean(
+    total: FloatArray | np.floating, shape: tuple[int, ...], axis: Axis
+) -> float | FloatArray:
+    if axis is None:
+        return float(total) / (shape[0] * shape[1])
+    return cast("FloatArray", total) / shape[axis]
+
+
+def _blocks(*matrices: Matrix) -> Iterator[list[FloatArray]]:
+    """Yield the same rows of each matrix, dense and in double precision."""
+    n_cells, n_genes = matrices[0].shape
+    step = max(1, _BLOCK_ENTRIES // max(1, n_genes))
+    row_wise = [sparse.csr_array(m) if sparse.issparse(m) else np.asarray(m) for m in matrices]
+    for start in range(0, n_cells, step):
+        yield [_dense(matrix[start : start + step]) for matrix in row_wise]
+
+
+def _dense(block: Matrix) -> FloatArray:
+    return np.asarray(
+        sparse.csr_array(block).toarray() if sparse.issparse(block) else block, float
+    )
+
+
+# Checks of the input
+
+
+def _check_shapes(first: Matrix, second: Matrix, names: str = "truth and prediction") -> None:
+    if len(first.shape) != 2 or first.shape != second.shape:
+        raise ValueError(
+            f"{names} must be matrices of one shape, cells × genes; "
+            f"got {first.shape} and {second.shape}."
+        )
+    if 0 in first.shape:
+        raise ValueError(f"{names} have no entries: shape {first.shape}.")
+
+
+def _check_rates(counts: Matrix, rates: Matrix, name: str = "rates") -> None:
+    _check_shapes(counts, rates, f"counts and {name}")
+    for matrix, label in ((counts, "counts"), (rates, name)):
+        values = sparse.coo_array(matrix).data if sparse.issparse(matrix) else np.asarray(matrix)
+        smallest = values.min(initial=0)
+        if not smallest >= 0:
+            raise ValueError(f"{label} must not be negative or NaN; the smallest is {smallest}.")

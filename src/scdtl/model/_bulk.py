@@ -1,0 +1,292 @@
+"""BulkDAE: the denoising autoencoder of bulk RNA-seq, as an scvi-tools model."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from anndata import AnnData
+from scipy import sparse
+from scvi.data import AnnDataManager
+from scvi.data.fields import CategoricalObsField, LayerField
+from scvi.model.base import BaseModelClass, UnsupervisedTrainingMixin
+
+from scdtl._compat import quiet_lightning
+from scdtl._constants import REGISTRY_KEYS
+from scdtl.module._bulk import BulkDAEModule
+from scdtl.module._gene_order import order_by_similarity
+from scdtl.module._scdtl import N_BULK_LATENTS
+from scdtl.pretrained import BulkWeights, load_weights, save_weights
+from scdtl.train._episodes import EpisodeSplitter, Episodes
+from scdtl.train._plan import AveragedTrainingPlan
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+_MIN_SAMPLES = 3
+_FEW_SAMPLES = 30
+_LARGEST_LOG = 25
+_FLOOR = 1e-8
+
+
+class BulkDAE(UnsupervisedTrainingMixin, BaseModelClass):
+    """Denoising autoencoder of bulk expression profiles, from which SCDTL starts.
+
+    It is trained on pseudo-cells: samples are mixed, their deviations from the mean sharpened,
+    and counts drawn at the depth of single cells; the noise-free profile is the target.
+
+    Parameters
+    ----------
+    adata
+        Samples × genes, registered with :meth:`setup_anndata`.
+    registry
+        Registry of the data, where a saved model is loaded without them.
+    n_hidden
+        Width of the hidden layers.
+    n_latent
+        Dimensions of the latent.
+    dropout_rate
+        Dropout of hidden units.
+
+    Examples
+    --------
+    >>> import scdtl
+    >>> bulk = scdtl.datasets.toy_bulk()
+    >>> scdtl.BulkDAE.setup_anndata(bulk, study_key="study")
+    >>> model = scdtl.BulkDAE(bulk, n_hidden=32, n_latent=8)
+    >>> model.train(max_epochs=2, n_episodes=10)
+    >>> sha256 = model.export("my_bulk.safetensors")  # doctest: +SKIP
+    """
+
+    _module_cls = BulkDAEModule
+    _training_plan_cls = AveragedTrainingPlan
+    _data_splitter_cls = EpisodeSplitter
+
+    def __init__(
+        self,
+        adata: AnnData | None = None,
+        registry: dict | None = None,
+        n_hidden: int = 256,
+        n_latent: int = 64,
+        dropout_rate: float = 0.1,
+    ):
+        super().__init__(adata, registry)
+        self.module = self._module_cls(
+            self.summary_stats.n_vars, n_hidden, n_latent, dropout_rate
+        )
+        if adata is not None:
+            self.module.log_mean.copy_(_log_mean_profile(self._profiles()))
+        self._model_summary_string = (
+            f"BulkDAE with n_hidden: {n_hidden}, n_latent: {n_latent}, "
+            f"dropout_rate: {dropout_rate}"
+        )
+        self.init_params_ = self._get_init_params(locals())
+
+    @classmethod
+    def setup_anndata(
+        cls,
+        adata: AnnData,
+        layer: str | None = None,
+        study_key: str | None = None,
+        unit_key: str | None = None,
+        **kwargs,
+    ) -> None:
+        """Register bulk expression on a linear scale.
+
+        Parameters
+        ----------
+        adata
+            Samples × genes: counts, TPM or FPKM; NaN where a study did not measure a gene.
+        layer
+            Layer with the expression; ``None`` for ``adata.X``.
+        study_key
+            Column of ``obs`` with the study of each sample.
+        unit_key
+            Column of ``obs`` with the unit (counts, TPM, ...); only studies of one unit are mixed.
+        **kwargs
+            Passed on by :meth:`load`.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than 3 samples, or values that are negative, infinite, or look
+            like logarithms.
+        """
+        setup_method_args = cls._get_setup_method_args(**locals())
+        _check_bulk(adata.X if layer is None else adata.layers[layer])
+        fields = [
+            LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=False),
+            CategoricalObsField(REGISTRY_KEYS.STUDY_KEY, study_key),
+            CategoricalObsField(REGISTRY_KEYS.UNIT_KEY, unit_key),
+        ]
+        manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)
+        manager.register_fields(adata, **kwargs)
+        cls.register_manager(manager)
+
+    def train(
+        self,
+        max_epochs: int = 20,
+        accelerator: str = "auto",
+        devices: int | list[int] | str = "auto",
+        batch_size: int = 128,
+        n_episodes: int = 100,
+        num_workers: int = 0,
+        plan_kwargs: dict | None = None,
+        **trainer_kwargs,
+    ) -> None:
+        """Train on pseudo-cells made of the samples.
+
+        Parameters
+        ----------
+        max_epochs
+            Number of epochs; the learning rate falls to 0 over them.
+        accelerator, devices
+            As in scvi-tools.
+        batch_size
+            Pseudo-cells per episode.
+        n_episodes
+            Episodes (minibatches) per epoch.
+        num_workers
+            Processes that make episodes.
+        plan_kwargs
+            Arguments of the training plan, such as ``lr``.
+        **trainer_kwargs
+            Arguments of :class:`~scvi.train.Trainer`.
+        """
+        episodes = self._data_splitter_cls(
+            self._profiles(),
+            *(
+                self.adata_manager.get_from_registry(key).ravel()
+                for key in (REGISTRY_KEYS.STUDY_KEY, REGISTRY_KEYS.UNIT_KEY)
+            ),
+            batch_size=batch_size,
+            n_episodes=n_episodes,
+            num_workers=num_workers,
+        )
+        self.module.train()  # Lightning leaves a module that was trained before in eval mode
+        with quiet_lightning():
+            super().train(
+                max_epochs=max_epochs,
+                accelerator=accelerator,
+                devices=devices,
+                datamodule=episodes,
+                plan_kwargs={"n_decay_steps": max_epochs * n_episodes} | (plan_kwargs or {}),
+                **({"check_val_every_n_epoch": 1} | trainer_kwargs),
+            )
+
+    def _profiles(self) -> np.ndarray:
+        expression = self.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY)
+        if sparse.issparse(expression):
+            expression = expression.toarray()
+        return np.asarray(expression, dtype=np.float32)
+
+    @torch.inference_mode()
+    def to_weights(self, **provenance: Any) -> BulkWeights:
+        """Return the trained weights in the form of released ones.
+
+        Parameters
+        ----------
+        **provenance
+            What the file shall say of its origin: ``name``, ``species``, ``studies``, ...
+        """
+        self._check_if_trained()
+        dae = self.module.dae
+        tensors = {name: value.cpu().numpy() for name, value in dae.state_dict().items()}
+        # Bulk has one batch; its embedding is a constant, and belongs to the bias.
+        tensors["decoder.latent.bias"] = (
+            tensors["decoder.latent.bias"] + tensors.pop("decoder.batch.weight")[0]
+        )
+        tensors["log_mean"] = self.module.log_mean.cpu().numpy()
+        tensors["gene_order"] = order_by_similarity(tensors["decoder.genes.weight"])
+        tensors["latents"] = self._pseudo_cell_latents()
+        var = self.adata.var
+        ensembl_ids = var["ensembl_id"] if "ensembl_id" in var else [""] * len(var)
+        architecture = {
+            key: self.init_params_["non_kwargs"][key] for key in ("n_hidden", "n_latent")
+        }
+        return BulkWeights(
+            tensors,
+            self.adata.var_names.astype(str).tolist(),
+            [str(name) for name in ensembl_ids],
+            architecture,
+            {"n_samples": self.adata.n_obs} | provenance,
+        )
+
+    def export(self, path: str | Path, **provenance: Any) -> str:
+        """Write the trained weights to a file that ``bulk=`` accepts.
+
+        Parameters
+        ----------
+        path
+            File to write, ``.safetensors`` by convention.
+        **provenance
+            As in :meth:`to_weights`.
+
+        Returns
+        -------
+        The file's sha256.
+        """
+        return save_weights(self.to_weights(**provenance), path)
+
+    def _pseudo_cell_latents(self) -> np.ndarray:
+        studies, units = (
+            self.adata_manager.get_from_registry(key).ravel()
+            for key in (REGISTRY_KEYS.STUDY_KEY, REGISTRY_KEYS.UNIT_KEY)
+        )
+        n_episodes = 16
+        episodes = Episodes(
+            self._profiles(), studies, units, N_BULK_LATENTS // n_episodes, n_episodes, seed=0
+        )
+        self.module.eval()
+        latents = [
+            self.module.inference(**self.module._get_inference_input(episode))["latent"]
+            for episode in episodes
+        ]
+        return torch.cat(latents).cpu().numpy()
+
+
+def as_weights(bulk: Any) -> BulkWeights:
+    """Bulk weights of whatever ``bulk=`` was given: weights, model, AnnData, name or path."""
+    if isinstance(bulk, BulkWeights):
+        return bulk
+    if isinstance(bulk, BulkDAE):
+        return bulk.to_weights()
+    if isinstance(bulk, AnnData):
+        shell = AnnData(bulk.X, obs=pd.DataFrame(index=bulk.obs_names), var=bulk.var[[]])
+        BulkDAE.setup_anndata(shell)
+        model = BulkDAE(shell)
+        model.train()
+        return model.to_weights()
+    return load_weights(bulk)
+
+
+def _check_bulk(expression: Any) -> None:
+    values = expression.data if sparse.issparse(expression) else np.asarray(expression)
+    n_samples = expression.shape[0]
+    if n_samples < _MIN_SAMPLES:
+        raise ValueError(f"{n_samples} bulk samples are too few: at least {_MIN_SAMPLES} needed.")
+    if np.isinf(values).any() or np.nanmin(values, initial=0) < 0:
+        raise ValueError("Bulk expression must be finite and not negative (counts, TPM or FPKM).")
+    if np.nanmax(values, initial=0) < _LARGEST_LOG:
+        raise ValueError(
+            f"The largest bulk value is below {_LARGEST_LOG}: this looks like logarithms. Give "
+            "counts, TPM or FPKM on a linear scale."
+        )
+    if n_samples < _FEW_SAMPLES:
+        logger.warning(
+            "Only %d bulk samples: the weights will know few programmes; released weights may "
+            "serve better.",
+            n_samples,
+        )
+
+
+def _log_mean_profile(profiles: np.ndarray) -> torch.Tensor:
+    proportions = profiles / np.nansum(profiles, axis=1, keepdims=True)
+    measured = ~np.isnan(proportions)
+    mean = np.nansum(proportions, axis=0) / np.maximum(measured.sum(0), 1)
+    return torch.from_numpy(np.log(mean / mean.sum() + _FLOOR).astype(np.float32))

@@ -1,0 +1,491 @@
+"""SCDTL: imputation by deep transfer learning from bulk, as an scvi-tools model."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import sparse
+from scvi.data import AnnDataManager
+from scvi.data.fields import CategoricalObsField, LayerField
+from scvi.model.base import BaseModelClass, UnsupervisedTrainingMixin
+
+from scdtl._compat import quiet_lightning
+from scdtl._constants import REGISTRY_KEYS
+from scdtl.model._calibration import calibrate
+from scdtl.model._scales import Scale, on_scale
+from scdtl.module._gene_order import gene_vectors, order_by_similarity
+from scdtl.module._scdtl import N_BULK_LATENTS, SCDTLModule
+from scdtl.pretrained import match_genes
+from scdtl.train._molecules import MoleculeSplitter
+from scdtl.train._plan import AveragedTrainingPlan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from anndata import AnnData
+
+    from scdtl.pretrained import BulkWeights
+
+logger = logging.getLogger(__name__)
+
+_MAX_STEPS = 400
+_STEPS_PER_VALIDATION = 20
+_PATIENCE = 2
+_LR_FROM_SCRATCH = 1e-3
+_LR_FROM_BULK = 1e-3
+_PROFILE_PSEUDOCOUNT = 0.5
+_BATCH_PSEUDOCOUNTS_PER_GENE = 5.0
+
+
+class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
+    """Imputation of single-cell counts by deep transfer learning from bulk RNA-seq.
+
+    A denoising autoencoder, initialised from bulk where :meth:`from_bulk_model` builds the
+    model, and a 1D U-Net over co-expressed genes predict each cell's profile; attention fuses
+    the two; a gamma-Poisson posterior weighs the prediction against the observed count. After
+    Zhao et al., Briefings in Bioinformatics 2024 (bbae555), with a likelihood of molecules in
+    place of masked regression.
+
+    Parameters
+    ----------
+    adata
+        Cells × genes with raw counts, registered with :meth:`setup_anndata`.
+    registry
+        Registry of the data, where a saved model is loaded without them.
+    n_hidden
+        Width of the DAE's hidden layers.
+    n_latent
+        Dimensions of the latent.
+    dropout_rate
+        Dropout in the DAE.
+    patch_size
+        Neighbouring genes that the U-Net reads together.
+
+    Examples
+    --------
+    >>> import scdtl
+    >>> adata = scdtl.datasets.pbmc68k_counts()
+    >>> scdtl.SCDTL.setup_anndata(adata)
+    >>> model = scdtl.SCDTL.from_bulk_model("human", adata)
+    >>> model.train()
+    >>> adata.layers["scdtl"] = model.get_imputed_expression(return_numpy=True)
+
+    See Also
+    --------
+    scdtl.pp.impute : the same in one call.
+    """
+
+    _module_cls = SCDTLModule
+    _training_plan_cls = AveragedTrainingPlan
+    _data_splitter_cls = MoleculeSplitter
+
+    def __init__(
+        self,
+        adata: AnnData | None = None,
+        registry: dict | None = None,
+        n_hidden: int = 256,
+        n_latent: int = 64,
+        dropout_rate: float = 0.1,
+        patch_size: int = 32,
+    ):
+        super().__init__(adata, registry)
+        stats = self.summary_stats
+        self.module = self._module_cls(
+            stats.n_vars, stats.n_batch, n_hidden, n_latent, dropout_rate, patch_size
+        )
+        if adata is not None:
+            counts, batch_index = self._registered(self.adata)
+            self.module.log_mean.copy_(_log_mean_profiles(counts, batch_index, stats.n_batch))
+            self._set_gene_order(order_by_similarity(gene_vectors(counts)))
+        self.transfer_: dict = {}
+        self.in_bulk_ = np.zeros(stats.n_vars, dtype=bool)
+        self.held_out_: dict = {}
+        self._model_summary_string = (
+            f"SCDTL with n_hidden: {n_hidden}, n_latent: {n_latent}, dropout_rate: "
+            f"{dropout_rate}, patch_size: {patch_size}"
+        )
+        self.init_params_ = self._get_init_params(locals())
+
+    @classmethod
+    def setup_anndata(
+        cls,
+        adata: AnnData,
+        layer: str | None = None,
+        batch_key: str | None = None,
+        **kwargs,
+    ) -> None:
+        """Register raw counts and, optionally, a batch.
+
+        Parameters
+        ----------
+        adata
+            Cells × genes; registration notes are written to ``uns`` and ``obs``, as by every
+            scvi-tools model.
+        layer
+            Layer with raw counts; ``None`` for ``adata.X``.
+        batch_key
+            Column of ``obs`` with the batch of each cell.
+        **kwargs
+            Passed on by :meth:`load`.
+
+        Examples
+        --------
+        >>> import scdtl
+        >>> adata = scdtl.datasets.toy(n_batches=2)
+        >>> scdtl.SCDTL.setup_anndata(adata, batch_key="batch")
+        """
+        setup_method_args = cls._get_setup_method_args(**locals())
+        fields = [
+            LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=True),
+            CategoricalObsField(REGISTRY_KEYS.BATCH_KEY, batch_key),
+        ]
+        manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)
+        manager.register_fields(adata, **kwargs)
+        cls.register_manager(manager)
+
+    @classmethod
+    def from_bulk_model(cls, bulk, adata: AnnData, **model_kwargs) -> SCDTL:
+        """Build a model whose DAE starts from bulk weights.
+
+        Parameters
+        ----------
+        bulk
+            Name of released weights (``"human"``), path of a weight file, a trained
+            :class:`~scdtl.BulkDAE`, or :class:`~scdtl.pretrained.BulkWeights`.
+        adata
+            Cells × genes, registered with :meth:`setup_anndata`.
+        **model_kwargs
+            Arguments of :class:`SCDTL`; ``n_hidden`` and ``n_latent`` come from the weights.
+
+        Returns
+        -------
+        An untrained model. ``transfer_`` says what was transferred.
+
+        Raises
+        ------
+        ValueError
+            If less than 10 % of the genes are known to the weights.
+        """
+        from scdtl.model._bulk import as_weights
+
+        weights = as_weights(bulk)
+        position = match_genes(list(adata.var_names), weights.genes, weights.ensembl_ids)
+        model = cls(adata, **weights.architecture, **model_kwargs)
+        model._transfer(weights, position)
+        return model
+
+    def _transfer(self, weights: BulkWeights, position: np.ndarray) -> None:
+        """Gather bulk weights by gene; genes unknown to bulk start at zero."""
+        known = torch.from_numpy(position >= 0)
+        gathered = torch.from_numpy(np.maximum(position, 0))
+        with torch.no_grad():
+            for name, parameter in self.module.dae.named_parameters():
+                if name == "decoder.batch.weight":
+                    continue  # batches are the cells' own
+                value = torch.from_numpy(weights.tensors[name])
+                if name == "encoder.genes.weight":
+                    value = value[:, gathered] * known
+                elif name.startswith("decoder.genes"):
+                    value = value[gathered] * (known if value.ndim == 1 else known[:, None])
+                parameter.copy_(value)
+        self.module.bulk_latents.copy_(torch.from_numpy(weights.tensors["latents"]))
+
+        rank = np.argsort(weights.tensors["gene_order"])
+        unknown_last = len(rank) + np.arange(len(position))
+        self._set_gene_order(np.argsort(np.where(position >= 0, rank[position], unknown_last)))
+        self.in_bulk_ = position >= 0
+        self.transfer_ = {
+            "name": weights.name,
+            "sha256": weights.sha256,
+            "n_genes_matched": int(known.sum()),
+            "n_genes": len(position),
+        }
+
+    def _set_gene_order(self, order: np.ndarray) -> None:
+        gene_order = torch.from_numpy(np.asarray(order))
+        self.module.unet.gene_order.copy_(gene_order)
+        self.module.unet.gene_position.copy_(torch.argsort(gene_order))
+
+    def train(
+        self,
+        max_epochs: int | None = None,
+        accelerator: str = "auto",
+        devices: int | list[int] | str = "auto",
+        batch_size: int = 128,
+        early_stopping: bool = True,
+        held_out_fraction: float = 0.1,
+        plan_kwargs: dict | None = None,
+        **trainer_kwargs,
+    ) -> None:
+        """Train on thinned cells, and stop by molecules that were held out.
+
+        Parameters
+        ----------
+        max_epochs
+            Passes over the training cells (at most 50,000 of them, drawn at random); ``None``
+            allows 400 minibatches, and early stopping usually ends sooner. 0 trains nothing and
+            only fits how far the bulk's predictions reach.
+        accelerator, devices
+            As in scvi-tools.
+        batch_size
+            Cells per minibatch.
+        early_stopping
+            Stop when the loss of the held-out molecules no longer falls.
+        held_out_fraction
+            Share of each cell's molecules set aside for that, and for the posterior's
+            dispersion.
+        plan_kwargs
+            Arguments of the training plan: ``lr``, ``weight_decay``, ``ema_decay``, and of the
+            loss: ``branch_weight``, ``mmd_weight``.
+        **trainer_kwargs
+            Arguments of :class:`~scvi.train.Trainer`.
+        """
+        counts, batch_index = self._registered(self.adata)
+        n_batch = self.summary_stats.n_batch
+        molecules = self._data_splitter_cls(
+            counts, batch_index, batch_size, held_out_fraction, int(torch.randint(2**31, (1,)))
+        )
+        steps_per_epoch = -(-molecules.n_train // batch_size)
+        if max_epochs is None:
+            max_epochs = -(-_MAX_STEPS // steps_per_epoch)
+        # Training sees the mean of its own molecules only: the held-out ones stay unseen.
+        kept_mean = _log_mean_profiles(molecules.kept, molecules.batch_index, n_batch)
+        self.module.log_mean.copy_(kept_mean)
+        if max_epochs > 0:
+            lr = _LR_FROM_BULK if self.transfer_ else _LR_FROM_SCRATCH
+            trainer_kwargs = {
+                "check_val_every_n_epoch": max(1, round(_STEPS_PER_VALIDATION / steps_per_epoch)),
+                "early_stopping_monitor": "validation_loss",
+                "early_stopping_patience": _PATIENCE,
+                "gradient_clip_val": 1.0,
+            } | trainer_kwargs
+            self.module.train()  # Lightning leaves a module that was trained before in eval mode
+            with quiet_lightning():
+                super().train(
+                    max_epochs=max_epochs,
+                    accelerator=accelerator,
+                    devices=devices,
+                    early_stopping=early_stopping,
+                    datamodule=molecules,
+                    plan_kwargs={"lr": lr} | (plan_kwargs or {}),
+                    **trainer_kwargs,
+                )
+        self.module.eval()
+        self.held_out_ = calibrate(self.module, molecules, fit_scale=not self.is_trained_)
+        self.module.log_mean.copy_(
+            _log_mean_profiles(counts, batch_index, n_batch).to(self.device)
+        )
+        self.is_trained_ = True
+
+    def _registered(self, adata: AnnData) -> tuple[sparse.csr_matrix, np.ndarray]:
+        """Counts as CSR and the batch of each cell."""
+        manager = self.get_anndata_manager(adata, required=True)
+        counts = manager.get_from_registry(REGISTRY_KEYS.X_KEY)
+        batch_index = np.asarray(manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY)).ravel()
+        return sparse.csr_matrix(counts, dtype=np.float32), batch_index.astype(np.int64)
+
+    # Inference
+
+    def _predict(
+        self, adata: AnnData | None, indices: Sequence[int] | None, batch_size: int | None
+    ) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]]:
+        """Yield, block by block: rows of the result, counts, batch and network outputs."""
+        self._check_if_trained(warn=False)
+        adata = self._validate_anndata(adata)
+        self._check_genes(adata)
+        counts, batch_index = self._registered(adata)
+        indices = np.arange(adata.n_obs) if indices is None else np.asarray(indices)
+        if indices.dtype == bool:
+            indices = np.flatnonzero(indices)
+        self.module.eval()
+        step = batch_size or 128
+        for start in range(0, len(indices), step):
+            rows = indices[start : start + step]
+            block = torch.from_numpy(counts[rows].toarray()).to(self.device)
+            batch = torch.from_numpy(batch_index[rows]).to(self.device)
+            inferred = self.module.inference(block, batch)
+            yield slice(start, start + len(rows)), block, batch, inferred
+
+    def _check_genes(self, adata: AnnData) -> None:
+        expected = self.get_var_names()
+        if not np.array_equal(np.asarray(adata.var_names, dtype=str), expected.astype(str)):
+            raise ValueError(
+                "The genes of adata differ from those that the model was trained on, or are in "
+                "another order. Reorder them first: adata[:, model.get_var_names()].copy()."
+            )
+
+    @torch.inference_mode()
+    def get_imputed_expression(
+        self,
+        adata: AnnData | None = None,
+        indices: Sequence[int] | None = None,
+        transform_batch: str | int | None = None,
+        gene_list: Sequence[str] | None = None,
+        library_size: float | Sequence[float] | None = None,
+        scale: Scale = "log1p",
+        replace: Literal["all", "zeros"] = "all",
+        batch_size: int | None = None,
+        return_std: bool = False,
+        return_numpy: bool | None = None,
+    ) -> np.ndarray | pd.DataFrame | tuple:
+        """Impute: the mean rate of each gene in each cell, given its observed count.
+
+        Parameters
+        ----------
+        adata
+            Cells × genes; ``None`` for the data of training. Other data need the same genes in
+            the same order.
+        indices
+            Cells to impute, in the order of the result; ``None`` for all.
+        transform_batch
+            Batch as whose cells the rates are predicted; ``None`` for each cell's own.
+        gene_list
+            Genes of the result; ``None`` for all.
+        library_size
+            Counts per cell that the result is for, a number or one per cell; ``None`` for the
+            cell's own depth. Used by ``scale="counts"`` and ``scale="expected_log1p"``.
+        scale
+            ``"log1p"``: log1p of counts per 10,000 of the mean rate. ``"normalized"``: counts
+            per 10,000. ``"counts"``: counts at the library size. ``"expected_log1p"``: mean
+            over the posterior and the sampling noise of log1p(CP10k), comparable with an
+            observed log-normalised matrix of that library size.
+        replace
+            ``"all"`` denoises every entry, ``"zeros"`` keeps observed values and fills zeros.
+        batch_size
+            Cells per block.
+        return_std
+            Also return the standard deviation of the posterior, on the same scale (to first
+            order on ``"log1p"``).
+        return_numpy
+            Return an array in place of a DataFrame.
+
+        Returns
+        -------
+        Cells × genes, float32: a DataFrame, or an array with ``return_numpy=True``; with
+        ``return_std=True`` two of them.
+
+        Raises
+        ------
+        ValueError
+            If the genes differ, a gene, batch or scale is unknown, or the arguments contradict.
+        """
+        adata_ = self._validate_anndata(adata)
+        if scale not in get_args(Scale):
+            raise ValueError(f"scale={scale!r} is unknown; use one of {get_args(Scale)}.")
+        if replace not in ("all", "zeros"):
+            raise ValueError(f"replace={replace!r} is unknown; use 'all' or 'zeros'.")
+        if return_std and scale == "expected_log1p":
+            raise ValueError(
+                "scale='expected_log1p' averages over the posterior; its standard deviation is "
+                "given on the other scales."
+            )
+        if replace == "zeros" and (library_size is not None or transform_batch is not None):
+            raise ValueError(
+                "replace='zeros' keeps observed values, which have their own library size and "
+                "batch: leave library_size and transform_batch at None."
+            )
+        names = self.get_var_names()
+        columns = self._columns(gene_list)
+        cells = np.arange(adata_.n_obs) if indices is None else np.asarray(indices)
+        if cells.dtype == bool:
+            cells = np.flatnonzero(cells)
+        sizes = None
+        if library_size is not None:
+            sizes = np.broadcast_to(np.asarray(library_size, dtype=np.float32), len(cells))
+        target_batch = self._batch_code(transform_batch)
+
+        values = np.empty((len(cells), len(columns)), dtype=np.float32)
+        stds = np.empty_like(values) if return_std else None
+        for rows, counts, batch, inferred in self._predict(adata, cells, batch_size):
+            value, std = on_scale(
+                self.module,
+                counts,
+                batch,
+                inferred,
+                scale,
+                None if sizes is None else sizes[rows],
+                target_batch,
+                replace,
+                return_std,
+            )
+            values[rows] = value[:, columns].cpu().numpy()
+            if stds is not None and std is not None:
+                stds[rows] = std[:, columns].cpu().numpy()
+        if not return_numpy:
+            index, genes = adata_.obs_names[cells], names[columns]
+            values = pd.DataFrame(values, index=index, columns=genes, copy=False)
+            if stds is not None:
+                stds = pd.DataFrame(stds, index=index, columns=genes, copy=False)
+        return values if stds is None else (values, stds)
+
+    def get_normalized_expression(self, *args, **kwargs):
+        """Alias of :meth:`get_imputed_expression`, by which scvi-tools' utilities find it."""
+        return self.get_imputed_expression(*args, **kwargs)
+
+    @torch.inference_mode()
+    def get_latent_representation(
+        self,
+        adata: AnnData | None = None,
+        indices: Sequence[int] | None = None,
+        batch_size: int | None = None,
+    ) -> np.ndarray:
+        """Return the latent of each cell, cells × ``n_latent``.
+
+        Parameters
+        ----------
+        adata
+            Cells × genes; ``None`` for the data of training.
+        indices
+            Cells, in the order of the result; ``None`` for all.
+        batch_size
+            Cells per block.
+        """
+        blocks = [
+            inferred["latent"].cpu().numpy()
+            for _, _, _, inferred in self._predict(adata, indices, batch_size)
+        ]
+        return np.concatenate(blocks)
+
+    def _columns(self, gene_list: Sequence[str] | None) -> np.ndarray:
+        names = pd.Index(self.get_var_names())
+        if gene_list is None:
+            return np.arange(len(names))
+        columns = names.get_indexer(list(gene_list))
+        if (columns < 0).any():
+            unknown = [g for g, c in zip(gene_list, columns, strict=True) if c < 0]
+            raise ValueError(f"Genes unknown to the model: {', '.join(map(str, unknown[:5]))}.")
+        return columns
+
+    def _batch_code(self, batch: str | int | None) -> int | None:
+        if batch is None:
+            return None
+        state = self.adata_manager.get_state_registry(REGISTRY_KEYS.BATCH_KEY)
+        codes = {str(name): code for code, name in enumerate(state.categorical_mapping)}
+        if str(batch) not in codes:
+            raise ValueError(f"transform_batch={batch!r} is none of {', '.join(codes)}.")
+        return codes[str(batch)]
+
+
+def _log_mean_profiles(
+    counts: sparse.csr_matrix, batch_index: np.ndarray, n_batch: int
+) -> torch.Tensor:
+    """Log of the mean profile of each batch, shrunken towards that of all cells."""
+    total = np.asarray(counts.sum(0), dtype=np.float64).ravel()
+    detected = total > 0
+    profile = np.where(detected, total + _PROFILE_PSEUDOCOUNT, 0)
+    profile /= max(profile.sum(), 1)
+    profiles = np.repeat(profile[None], n_batch, axis=0)
+    if n_batch > 1:
+        prior = _BATCH_PSEUDOCOUNTS_PER_GENE * len(total) * profile
+        for batch in range(n_batch):
+            own = np.asarray(counts[batch_index == batch].sum(0)).ravel() + prior
+            profiles[batch] = own / max(own.sum(), 1)
+    with np.errstate(divide="ignore"):
+        return torch.from_numpy(np.log(profiles).astype(np.float32))
+
+
+__all__ = ["N_BULK_LATENTS", "SCDTL"]

@@ -1,0 +1,71 @@
+"""The denoising autoencoder (DAE): one architecture, trained on bulk and transferred to cells."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+CP10K = 1e4
+
+
+def log1p_deviation(counts: torch.Tensor, log_mean: torch.Tensor) -> torch.Tensor:
+    """Log-normalised counts relative to the mean profile of their own data set.
+
+    :math:`x = \\log(1 + 10^4 c / L) - \\log(1 + 10^4 m)`. Gene-level effects of a platform
+    (gene length, capture) cancel; a gene that a data set lacks (:math:`m = 0`) is 0.
+
+    Parameters
+    ----------
+    counts
+        Counts, cells × genes.
+    log_mean
+        Log of the mean profile (proportions), genes; ``-inf`` where a gene is absent.
+    """
+    library_size = counts.sum(1, keepdim=True).clamp(min=1.0)
+    return torch.log1p(counts * (CP10K / library_size)) - torch.log1p(CP10K * log_mean.exp())
+
+
+class Encoder(nn.Module):
+    """Deviations (cells × genes) to a latent (cells × ``n_latent``)."""
+
+    def __init__(self, n_genes: int, n_hidden: int, n_latent: int, dropout_rate: float):
+        super().__init__()
+        self.genes = nn.Linear(n_genes, n_hidden)
+        self.hidden = nn.Sequential(nn.LayerNorm(n_hidden), nn.GELU(), nn.Dropout(dropout_rate))
+        self.latent = nn.Linear(n_hidden, n_latent)
+
+    def forward(self, deviation: torch.Tensor) -> torch.Tensor:
+        return self.latent(self.hidden(self.genes(deviation)))
+
+
+class Decoder(nn.Module):
+    """Latent (cells × ``n_latent``) to log-ratios to the mean profile (cells × genes)."""
+
+    def __init__(
+        self, n_genes: int, n_hidden: int, n_latent: int, dropout_rate: float, n_batch: int
+    ):
+        super().__init__()
+        self.latent = nn.Linear(n_latent, n_hidden)
+        self.batch = nn.Embedding(n_batch, n_hidden)
+        nn.init.zeros_(self.batch.weight)
+        self.hidden = nn.Sequential(nn.LayerNorm(n_hidden), nn.GELU(), nn.Dropout(dropout_rate))
+        self.genes = nn.Linear(n_hidden, n_genes)
+
+    def forward(self, latent: torch.Tensor, batch_index: torch.Tensor) -> torch.Tensor:
+        return self.genes(self.hidden(self.latent(latent) + self.batch(batch_index)))
+
+
+class DAE(nn.Module):
+    """Encoder and decoder over one list of genes."""
+
+    def __init__(
+        self,
+        n_genes: int,
+        n_hidden: int = 256,
+        n_latent: int = 64,
+        dropout_rate: float = 0.1,
+        n_batch: int = 1,
+    ):
+        super().__init__()
+        self.encoder = Encoder(n_genes, n_hidden, n_latent, dropout_rate)
+        self.decoder = Decoder(n_genes, n_hidden, n_latent, dropout_rate, n_batch)

@@ -1,0 +1,1 @@
+"""What feeds and drives the training loop of scvi-tools."""

@@ -1,0 +1,168 @@
+"""Episodes: bulk samples mixed, sharpened and thinned into pseudo-cells with known truth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+
+from scdtl._constants import REGISTRY_KEYS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_MAX_STUDIES = 4
+_MAX_LOG_RATIO = 6.0
+_VALIDATION_FRACTION = 0.1
+_N_VALIDATION_EPISODES = 8
+
+
+class Episodes(IterableDataset):
+    """An endless stream of made-up single-cell data sets, one minibatch each.
+
+    An episode draws one to four studies of one unit, a few of their samples as cell types, and
+    mixes these into cells (sparse Dirichlet). Deviations from the episode's mean profile are
+    raised to a power, since a tissue is blunter than a cell type; a random gain per gene stands
+    for the platform; counts are Poisson at a depth typical of droplets.
+
+    Parameters
+    ----------
+    profiles
+        Expression on a linear scale, samples × genes; NaN where a study lacks a gene.
+    studies, units
+        Integer codes per sample.
+    n_cells
+        Cells per episode.
+    n_episodes
+        Episodes per pass.
+    seed
+        Seed of the stream; ``None`` takes it from torch's global generator at each pass.
+    """
+
+    def __init__(
+        self,
+        profiles: np.ndarray,
+        studies: np.ndarray,
+        units: np.ndarray,
+        n_cells: int,
+        n_episodes: int,
+        seed: int | None = None,
+    ):
+        self.profiles = profiles
+        self.n_cells = n_cells
+        self.n_episodes = n_episodes
+        self.seed = seed
+        self._samples = {s: np.flatnonzero(studies == s) for s in np.unique(studies)}
+        self._unit = {s: units[rows[0]] for s, rows in self._samples.items()}
+        sizes = np.array([len(rows) for rows in self._samples.values()], dtype=float)
+        self._study_weights = np.sqrt(sizes) / np.sqrt(sizes).sum()
+
+    def __len__(self) -> int:
+        return self.n_episodes
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        seed = torch.randint(2**31, (1,)).item() if self.seed is None else self.seed
+        generator = np.random.default_rng(seed)
+        for _ in range(self.n_episodes):
+            yield self.draw(generator)
+
+    def draw(self, generator: np.random.Generator) -> dict[str, torch.Tensor]:
+        """Draw one episode: counts, noise-free proportions and the log of their mean."""
+        types = self._draw_types(generator)
+        weights = self._abundances(len(types), generator)
+        cells = weights @ self._sharpen(types, weights.mean(0), generator)
+        depth = np.exp(generator.uniform(np.log(500), np.log(20_000)))
+        depths = depth * generator.lognormal(0, 0.4, size=(self.n_cells, 1))
+        counts = generator.poisson(cells * depths.astype(np.float32)).astype(np.float32)
+        with np.errstate(divide="ignore"):
+            log_mean = np.log(cells.mean(0))
+        return {
+            REGISTRY_KEYS.X_KEY: torch.from_numpy(counts),
+            REGISTRY_KEYS.TARGET_KEY: torch.from_numpy(cells),
+            REGISTRY_KEYS.LOG_MEAN_KEY: torch.from_numpy(log_mean),
+        }
+
+    def _draw_types(self, generator: np.random.Generator) -> np.ndarray:
+        studies = list(self._samples)
+        first = studies[generator.choice(len(studies), p=self._study_weights)]
+        alike = [s for s in studies if s != first and self._unit[s] == self._unit[first]]
+        n_more = min(len(alike), int(generator.choice(_MAX_STUDIES, p=[0.55, 0.15, 0.15, 0.15])))
+        chosen = [first, *generator.choice(alike, n_more, replace=False)] if n_more else [first]
+        n_types = int(generator.integers(4, 33))
+        rows = [
+            generator.choice(self._samples[s], min(len(self._samples[s]), -(-n_types // len(chosen))),
+                             replace=False)
+            for s in chosen
+        ]
+        types = self.profiles[np.concatenate(rows)]
+        types = np.where(np.isnan(types).any(0), 0, types)
+        return types / types.sum(1, keepdims=True)
+
+    def _abundances(self, n_types: int, generator: np.random.Generator) -> np.ndarray:
+        """Cells × types: mostly one type per cell, types of unequal abundance."""
+        abundance = generator.dirichlet(np.full(n_types, 1.0))
+        concentration = np.exp(generator.uniform(np.log(0.3), np.log(5)))
+        weights = generator.dirichlet(
+            np.maximum(abundance * concentration, 1e-3), size=self.n_cells
+        )
+        return weights.astype(np.float32)
+
+    @staticmethod
+    def _sharpen(
+        types: np.ndarray, abundance: np.ndarray, generator: np.random.Generator
+    ) -> np.ndarray:
+        """Raise the types' ratios to their mean to a power; apply one gain per gene to all."""
+        mean = abundance @ types
+        log_ratio = np.log((types + 1e-9) / (mean + 1e-9)) * generator.uniform(1, 2.5)
+        gain = generator.lognormal(0, generator.uniform(0, 1), size=types.shape[1])
+        ratio = np.exp(log_ratio.clip(-_MAX_LOG_RATIO, _MAX_LOG_RATIO))
+        sharpened = ratio * mean * gain
+        return (sharpened / sharpened.sum(1, keepdims=True)).astype(np.float32)
+
+
+class EpisodeSplitter(pl.LightningDataModule):
+    """Training episodes from most samples, fixed validation episodes from the others."""
+
+    def __init__(
+        self,
+        profiles: np.ndarray,
+        studies: np.ndarray,
+        units: np.ndarray,
+        batch_size: int,
+        n_episodes: int,
+        num_workers: int = 0,
+    ):
+        super().__init__()
+        self.profiles, self.studies, self.units = profiles, studies, units
+        self.batch_size, self.n_episodes, self.num_workers = batch_size, n_episodes, num_workers
+        generator = np.random.default_rng(torch.randint(2**31, (1,)).item())
+        held_out = generator.random(len(studies)) < _VALIDATION_FRACTION
+        for study in np.unique(studies):  # a study keeps most of its samples for training
+            rows = np.flatnonzero(studies == study)
+            if len(rows) < 1 / _VALIDATION_FRACTION:
+                held_out[rows] = False
+        self.train_idx = np.flatnonzero(~held_out)
+        self.val_idx = np.flatnonzero(held_out)
+        self.n_train, self.n_val = len(self.train_idx), len(self.val_idx)
+
+    def _loader(self, rows: np.ndarray, n_episodes: int, seed: int | None) -> DataLoader:
+        episodes = Episodes(
+            self.profiles[rows], self.studies[rows], self.units[rows],
+            self.batch_size, n_episodes, seed,
+        )
+        return DataLoader(
+            episodes, batch_size=None,
+            num_workers=self.num_workers if seed is None else 0,
+            persistent_workers=False,
+        )
+
+    def train_dataloader(self) -> DataLoader:
+        return self._loader(self.train_idx, self.n_episodes, None)
+
+    def val_dataloader(self) -> DataLoader | list:
+        if not self.n_val:
+            return []
+        return self._loader(self.val_idx, _N_VALIDATION_EPISODES, 0)

@@ -1,0 +1,123 @@
+"""Training plans: AdamW with warm-up, and validation on an exponential average of weights."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from scvi.train import TrainingPlan
+
+
+class AveragedTrainingPlan(TrainingPlan):
+    """Trains with AdamW; validates with, and ends on, an average of the weights.
+
+    Parameters
+    ----------
+    module
+        The module to train.
+    lr
+        Learning rate after warm-up.
+    weight_decay
+        Decoupled weight decay.
+    n_warmup_steps
+        Steps over which the learning rate rises linearly from 0.
+    n_decay_steps
+        Steps over which it falls to 0 along a cosine; ``None`` keeps it.
+    ema_decay
+        Weight of the past in the exponential moving average; shorter at the start.
+    **loss_kwargs
+        Passed to the module's ``loss``.
+    """
+
+    def __init__(
+        self,
+        module,
+        *,
+        lr: float = 1e-3,
+        weight_decay: float = 1e-4,
+        n_warmup_steps: int = 10,
+        n_decay_steps: int | None = None,
+        ema_decay: float = 0.98,
+        **loss_kwargs,
+    ):
+        super().__init__(module, lr=lr, weight_decay=weight_decay, eps=1e-8, **loss_kwargs)
+        self.n_warmup_steps = n_warmup_steps
+        self.n_decay_steps = n_decay_steps
+        self.ema_decay = ema_decay
+        self._best_loss = math.inf
+        self._best: list[torch.Tensor] | None = None
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.AdamW(
+            self._parameters_to_train(),
+            lr=self.lr,
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+            fused=True,
+        )
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._lr_factor)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    def _lr_factor(self, step: int) -> float:
+        warmup = min(1.0, (step + 1) / self.n_warmup_steps)
+        if self.n_decay_steps is None:
+            return warmup
+        progress = min(1.0, step / self.n_decay_steps)
+        return warmup * 0.5 * (1 + math.cos(math.pi * progress))
+
+    def _parameters_to_train(self) -> list[torch.nn.Parameter]:
+        return [p for p in self.module.parameters() if p.requires_grad]
+
+    def training_step(self, batch, batch_idx):
+        _, _, losses = self.forward(batch, loss_kwargs=self.loss_kwargs)
+        self._log_losses(losses, "train")
+        return losses.loss
+
+    def validation_step(self, batch, batch_idx):
+        _, _, losses = self.forward(batch, loss_kwargs=self.loss_kwargs)
+        self._log_losses(losses, "validation")
+
+    def _log_losses(self, losses, mode: str) -> None:
+        values = {f"{mode}_loss": losses.loss.detach()}
+        values |= {f"{k}_{mode}": v.detach() for k, v in losses.extra_metrics.items()}
+        self.log_dict(
+            values,
+            on_step=False,
+            on_epoch=True,
+            batch_size=losses.n_obs_minibatch,
+            prog_bar=True,
+            sync_dist=self.use_sync_dist,
+        )
+
+    # The average of the weights
+
+    def on_fit_start(self) -> None:
+        self._average = [p.detach().clone() for p in self._parameters_to_train()]
+
+    def on_train_batch_end(self, outputs, batch, batch_idx) -> None:
+        step = self.trainer.global_step
+        decay = min(self.ema_decay, (1 + step) / (10 + step))
+        with torch.no_grad():
+            torch._foreach_lerp_(self._average, self._parameters_to_train(), 1 - decay)
+
+    def _swap_average(self) -> None:
+        for parameter, average in zip(self._parameters_to_train(), self._average, strict=True):
+            parameter.data, average.data = average.data, parameter.data
+
+    def on_validation_start(self) -> None:
+        self._swap_average()
+
+    def on_validation_end(self) -> None:
+        self._swap_average()
+        loss = float(self.trainer.callback_metrics["validation_loss"])
+        if loss < self._best_loss:
+            self._best_loss = loss
+            self._best = [a.clone() for a in self._average]
+
+    def on_train_end(self) -> None:
+        final = self._average if self._best is None else self._best
+        for parameter, value in zip(self._parameters_to_train(), final, strict=True):
+            parameter.data.copy_(value)

@@ -1,0 +1,225 @@
+"""Tests of the command line."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+import anndata
+import h5py
+import numpy as np
+import pytest
+
+import scdtl
+from scdtl.cli import main
+from scdtl.datasets import pbmc68k_counts, toy
+
+
+def scdtl_command(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "scdtl.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture
+def toy_file(tmp_path):
+    path = tmp_path / "toy.h5ad"
+    toy(n_batches=2).write_h5ad(path)
+    return path
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Arguments that the command gives to impute, which does nothing but mark the layer."""
+    seen = []
+
+    def impute(adata, **options):
+        seen.append(options)
+        adata.layers[options["key_added"]] = np.ones(adata.shape, dtype=np.float32)
+
+    monkeypatch.setattr("scdtl.pp.impute", impute)
+    return seen
+
+
+def test_version_is_printed():
+    done = scdtl_command("--version")
+    assert (done.returncode, done.stdout) == (0, f"scdtl {scdtl.__version__}\n")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["impute", "--help"], ["demo", "--help"]])
+def test_help_loads_nothing_heavy(words):
+    code = (
+        "import sys\nfrom scdtl.cli import main\n"
+        f"try:\n    main({words})\nexcept SystemExit as end:\n    assert end.code == 0\n"
+        "heavy = {'torch', 'scvi', 'scanpy', 'anndata', 'pandas', 'scipy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("usage: scdtl")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], ["imputes"], ["impute", "in.h5ad"], ["impute", "a", "-o", "b", "--max-epochs", "x"]],
+)
+def test_wrong_usage_ends_with_status_2(words, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 2
+    assert "usage: scdtl" in capsys.readouterr().err
+
+
+def test_impute_writes_the_layer_of_a_real_file(tmp_path):
+    real = pbmc68k_counts()[::7].copy()
+    real.write_h5ad(tmp_path / "real.h5ad")
+    output = tmp_path / "imputed.h5ad"
+    done = scdtl_command("impute", tmp_path / "real.h5ad", "-o", output, "--max-epochs", 1)
+    assert done.returncode == 0, done.stderr
+    imputed = anndata.read_h5ad(output)
+    assert imputed.layers["scdtl"].shape == real.shape
+    assert (imputed.X != real.X).nnz == 0
+    assert f"wrote {output}" in done.stderr
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["imputed.h5ad", "real.h5ad"]
+
+
+def test_an_error_is_exactly_one_line(tmp_path):
+    logged = toy()
+    logged.X = logged.X.log1p()
+    logged.write_h5ad(tmp_path / "logged.h5ad")
+    done = scdtl_command("impute", tmp_path / "logged.h5ad", "-o", tmp_path / "out.h5ad")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("scdtl: error: adata.X contains values that are not integers")
+    assert "layer='rates'" in done.stderr
+    assert not (tmp_path / "out.h5ad").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["none.h5ad", "-o", "out.h5ad"], "none.h5ad does not exist"),
+        (["text.h5ad", "-o", "out.h5ad"], "text.h5ad is not an .h5ad file"),
+        (["other.h5ad", "-o", "out.h5ad"], "other.h5ad is HDF5 but not an AnnData"),
+        (["toy.h5ad", "-o", "no/out.h5ad"], "output folder no does not exist"),
+        (["toy.h5ad", "-o", "out.csv"], "must end in .h5ad"),
+        (["toy.h5ad", "-o", "folder.h5ad"], "is a folder"),
+        (["toy.h5ad", "-o", "out.h5ad", "--genes", "genes.txt"], "genes.txt does not exist"),
+        (["toy.h5ad", "-o", "out.h5ad", "--bulk", "bulk.h5ad"], "bulk.h5ad does not exist"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_files_are_refused_before_any_work(
+    words, message, toy_file, calls, capsys, monkeypatch
+):
+    folder = toy_file.parent
+    monkeypatch.chdir(folder)
+    (folder / "text.h5ad").write_text("cell,gene\n")
+    (folder / "folder.h5ad").mkdir()
+    h5py.File(folder / "other.h5ad", "w").close()
+    assert main(["impute", *words]) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("scdtl: error: ")
+    assert captured.err.count("\n") == 1
+    assert message in captured.err
+    assert not calls
+    assert not (folder / "out.h5ad").exists()
+
+
+def test_defaults_are_those_of_the_python_call(toy_file, calls, monkeypatch):
+    monkeypatch.undo()
+    parameters = inspect.signature(scdtl.pp.impute).parameters
+    monkeypatch.setattr("scdtl.pp.impute", lambda adata, **options: calls.append(options))
+    assert main(["impute", str(toy_file), "-o", str(toy_file.with_name("out.h5ad"))]) == 0
+    (options,) = calls
+    assert options.pop("verbose") is True
+    assert options == {name: parameters[name].default for name in options}
+
+
+def test_every_option_reaches_the_python_call(toy_file, calls, capsys):
+    genes = toy_file.with_name("genes.txt")
+    genes.write_text("GENE1\n\n GENE7 \n")
+    words = "--layer counts --bulk none --batch-key batch --key-added filled --scale counts"
+    words += " --replace zeros --max-epochs 2 --batch-size 32 --accelerator cpu --devices 1"
+    words += f" --random-state 5 --return-std --quiet --genes {genes}"
+    output = toy_file.with_name("out.h5ad")
+    assert main(["impute", str(toy_file), "-o", str(output), *words.split()]) == 0
+    assert calls == [
+        {
+            "layer": "counts",
+            "bulk": None,
+            "batch_key": "batch",
+            "key_added": "filled",
+            "scale": "counts",
+            "replace": "zeros",
+            "genes": ["GENE1", "GENE7"],
+            "max_epochs": 2,
+            "batch_size": 32,
+            "accelerator": "cpu",
+            "devices": 1,
+            "random_state": 5,
+            "return_std": True,
+            "verbose": False,
+        }
+    ]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_bulk_counts_are_read(toy_file, calls):
+    output = toy_file.with_name("out.h5ad")
+    assert main(["impute", str(toy_file), "-o", str(output), "--bulk", str(toy_file)]) == 0
+    assert calls[0]["bulk"].shape == (60, 40)
+
+
+def test_the_output_may_be_the_input(toy_file, calls):
+    assert main(["impute", str(toy_file), "-o", str(toy_file)]) == 0
+    assert "scdtl" in anndata.read_h5ad(toy_file).layers
+
+
+def test_a_failed_write_leaves_the_old_output(toy_file, calls, capsys, monkeypatch):
+    output = toy_file.with_name("out.h5ad")
+    output.write_text("old")
+
+    def fail(self, path):
+        path.write_text("half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(anndata.AnnData, "write_h5ad", fail)
+    assert main(["impute", str(toy_file), "-o", str(output)]) == 1
+    assert capsys.readouterr().err == "scdtl: error: disk full\n"
+    assert output.read_text() == "old"
+    assert sorted(file.name for file in output.parent.iterdir()) == ["out.h5ad", "toy.h5ad"]
+
+
+def test_demo_writes_where_it_is_told(tmp_path, monkeypatch):
+    folders = []
+    monkeypatch.setattr("scdtl._demo.run_demo", folders.append)
+    assert main(["demo", "--out-dir", str(tmp_path / "here")]) == 0
+    assert folders == [tmp_path / "here"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (KeyError("no layer 'a';\n there are: b"), 1, "error: no layer 'a'; there are: b"),
+        (RuntimeError("out of luck"), 1, "error: RuntimeError: out of luck"),
+        (MemoryError(), 1, "error: MemoryError"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_every_failure_is_one_line(error, status, line, toy_file, capsys, monkeypatch):
+    def fail(adata, **options):
+        raise error
+
+    monkeypatch.setattr("scdtl.pp.impute", fail)
+    assert main(["impute", str(toy_file), "-o", str(toy_file.with_name("out.h5ad"))]) == status
+    assert capsys.readouterr().err == f"scdtl: {line}\n"

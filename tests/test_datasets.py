@@ -1,0 +1,79 @@
+"""Tests of the data sets that need no download."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix, isspmatrix_csr
+
+import scdtl.datasets as datasets
+
+
+def test_pbmc68k_counts_are_integers_of_real_cells():
+    adata = datasets.pbmc68k_counts()
+    assert adata.shape == (700, 765)
+    assert isspmatrix_csr(adata.X)
+    assert adata.X.dtype == np.float32
+    assert np.array_equal(adata.X.data, np.rint(adata.X.data))
+    assert adata.X.data.min() == 1
+    assert adata.obs["bulk_labels"].nunique() == 10
+    assert adata.raw is None
+    assert not adata.obsm
+    assert not adata.uns
+
+
+def test_pbmc68k_counts_agree_with_the_depth_scanpy_reports():
+    scanpy = pytest.importorskip("scanpy")
+    reduced = scanpy.datasets.pbmc68k_reduced()
+    one_molecule = np.expm1(reduced.raw.X.max(axis=1).toarray().ravel())
+    one_molecule /= datasets.pbmc68k_counts().X.max(axis=1).toarray().ravel()
+    assert np.corrcoef(1 / one_molecule, reduced.obs["n_counts"])[0, 1] > 0.9
+
+
+def test_counts_from_log_refuses_values_that_are_not_scaled_integers():
+    with pytest.raises(ValueError, match="not scaled integers"):
+        datasets._counts_from_log(csr_matrix(np.log1p([[1.0, 1.5], [1.0, 2.0]])))
+
+
+def test_toy_counts_follow_the_known_rates():
+    adata = datasets.toy(n_obs=400)
+    counts, rates = adata.X.toarray(), adata.layers["rates"]
+    assert adata.shape == (400, 40)
+    assert abs((counts - rates).mean()) < 0.05
+    assert np.mean((counts - rates) ** 2 / rates) == pytest.approx(1, abs=0.05)
+    assert list(adata.var_names[:2]) == ["GENE0", "GENE1"]
+
+
+@pytest.mark.parametrize("draw", [datasets.toy, datasets.toy_bulk])
+def test_same_seed_same_toy(draw):
+    first, second, other = draw(), draw(), draw(seed=1)
+    assert (first.X != second.X).nnz == 0
+    assert (first.X != other.X).nnz > 0
+
+
+def test_toy_leaves_the_global_random_state_alone():
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    datasets.toy()
+    assert np.array_equal(before, np.random.get_state()[1])  # noqa: NPY002
+
+
+def test_toy_has_the_batches_and_types_asked_for():
+    adata = datasets.toy(n_obs=30, n_vars=10, n_types=2, n_batches=3)
+    assert adata.obs["batch"].nunique() == 3
+    assert adata.obs["cell_type"].nunique() == 2
+    assert (adata.obs.groupby(["batch", "cell_type"], observed=True).size() > 0).all()
+
+
+def test_toy_bulk_shares_the_gene_programmes():
+    cells = np.log(datasets.toy(n_obs=600, n_types=12).layers["rates"])
+    bulk = np.log(datasets.toy_bulk(n_samples=300).layers["rates"])
+    pairs = np.triu_indices(40, k=1)
+    correlations = [np.corrcoef(table.T)[pairs] for table in (cells, bulk)]
+    assert np.corrcoef(*correlations)[0, 1] > 0.4
+
+
+def test_toy_bulk_labels_studies_and_tissues():
+    bulk = datasets.toy_bulk()
+    assert bulk.shape == (30, 40)
+    assert {"study", "tissue"} <= set(bulk.obs)
+    assert np.array_equal(bulk.X.data, np.rint(bulk.X.data))
