@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -21,13 +22,17 @@ _LIGHTNING_LOGGERS = (
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Silence Lightning's device report, adverts and "fit stopped" lines; restore afterwards."""
+    """Silence Lightning's device report, adverts and hints; restore everything afterwards."""
     loggers = [logging.getLogger(name) for name in _LIGHTNING_LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The number of training batches")
+            warnings.filterwarnings("ignore", message=".*does not have many workers")
+            warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.")
+            yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

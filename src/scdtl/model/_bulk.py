@@ -71,8 +71,8 @@ class BulkDAE(UnsupervisedTrainingMixin, BaseModelClass):
         self,
         adata: AnnData | None = None,
         registry: dict | None = None,
-        n_hidden: int = 256,
-        n_latent: int = 64,
+        n_hidden: int = 128,
+        n_latent: int = 32,
         dropout_rate: float = 0.1,
     ):
         super().__init__(adata, registry)

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from scipy import sparse
 
 from scdtl._constants import REGISTRY_KEYS
-from scdtl.module._posterior import cross_moment_dispersion, posterior_mean
+from scdtl.module._posterior import shrunken_dispersion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from scdtl.train._molecules import MoleculeSplitter
 
 _MIN_MOLECULES = 20
-_GENES_PER_STRATUM = 200
 _MAX_NEWTON_STEPS = 8
 
 
@@ -27,8 +27,8 @@ def calibrate(
 ) -> dict[str, float | np.ndarray]:
     """Set the module's scale and dispersion from held-out molecules, and score it on them.
 
-    The dispersion that scores a cell is estimated on the other half of the cells, so that the
-    score stays honest.
+    The dispersion that scores a cell is estimated on the other half of the cells, so that no
+    cell judges itself.
 
     Parameters
     ----------
@@ -47,25 +47,23 @@ def calibrate(
     if fit_scale:
         module.log_ratio_scale.fill_(_best_scale(module, molecules))
 
-    n_genes = module.dispersion.shape[0]
-    moments = torch.zeros(2, 2, n_genes, dtype=torch.float64)
-    for half, (counts, mu, held_out, mu_held_out) in enumerate(_predictions(module, molecules)):
-        moments[half % 2] += torch.stack(
-            cross_moment_dispersion(counts, mu, held_out, mu_held_out)
-        ).double().cpu()
-    by_half = [shrunken_dispersion(*moments[1 - half]).to(module.device) for half in (0, 1)]
-    module.dispersion.copy_(shrunken_dispersion(*moments.sum(0)))
+    for logits, tensors in _logits(module, molecules):
+        _held_out_rate(module, logits, tensors)
+    module.update_dispersion()
 
+    n_genes = module.dispersion.shape[0]
     deviance = torch.zeros(2, n_genes, dtype=torch.float64)
     n_held_out = torch.zeros(n_genes, dtype=torch.float64)
-    mean_profile = module.log_mean.exp().mean(0)
-    for half, (counts, mu, held_out, _) in enumerate(_predictions(module, molecules)):
-        rate = posterior_mean(mu, counts, by_half[half % 2])
+    for logits, tensors in _logits(module, molecules):
+        held_out = tensors[REGISTRY_KEYS.TARGET_KEY]
+        mean_profile = module.batch_log_mean(tensors[REGISTRY_KEYS.BATCH_KEY]).exp()
+        rate = _held_out_rate(module, logits, tensors)
         depth = held_out.sum(1, keepdim=True)
         rate = rate * (depth / rate.sum(1, keepdim=True).clamp(min=1e-12))
         deviance[0] += _deviance(held_out, rate)
         deviance[1] += _deviance(held_out, depth * mean_profile)
         n_held_out += held_out.sum(0).double().cpu()
+    module.fold_moments.zero_()
     explained = 1 - deviance[0] / deviance[1]
     explained[n_held_out < _MIN_MOLECULES] = float("nan")
     total = deviance.sum(1)
@@ -75,45 +73,36 @@ def calibrate(
     }
 
 
-def shrunken_dispersion(numerator: torch.Tensor, denominator: torch.Tensor) -> torch.Tensor:
-    """Dispersion per gene, shrunken towards the pooled value of genes of like expression.
-
-    The estimate of a gene has variance 1/denominator from Poisson noise; the prior has the
-    pooled value as its mean and as its standard deviation. Never negative.
+def mean_profile_dispersion(
+    kept: sparse.csr_matrix, held_out: sparse.csr_matrix
+) -> torch.Tensor:
+    """Dispersion around the mean profile, where training starts; on stored values only.
 
     Parameters
     ----------
-    numerator, denominator
-        Sums over cells from :func:`~scdtl.module._posterior.cross_moment_dispersion`.
+    kept, held_out
+        The two parts of each cell's molecules, cells × genes.
     """
-    prior = torch.zeros_like(numerator)
-    n_strata = max(1, len(numerator) // _GENES_PER_STRATUM)
-    for genes in torch.tensor_split(torch.argsort(denominator), n_strata):
-        pooled = numerator[genes].sum() / denominator[genes].sum().clamp(min=1e-12)
-        prior[genes] = pooled.clamp(min=0)
-    precision = 1 / prior.clamp(min=1e-3).square()
-    shrunken = (numerator + precision * prior) / (denominator + precision)
-    return shrunken.clamp(min=0).float()
+    depth, depth_held_out = (np.asarray(part.sum(1)).ravel() for part in (kept, held_out))
+    mean = np.asarray(kept.sum(0), dtype=np.float64).ravel()
+    mean /= max(mean.sum(), 1)
+    both = np.asarray(kept.multiply(held_out).sum(0)).ravel()
+    cross = mean * (held_out.T @ depth + kept.T @ depth_held_out)
+    expected = mean**2 * (depth @ depth_held_out)
+    return shrunken_dispersion(*(torch.from_numpy(x) for x in (both - cross + expected, expected)))
 
 
-def _predictions(
-    module: SCDTLModule, molecules: MoleculeSplitter
-) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """Yield, in half-blocks of validation cells: counts, prediction, held-out, prediction."""
-    for logits, tensors in _logits(module, molecules):
-        batch = tensors[REGISTRY_KEYS.BATCH_KEY]
-        proportions = module.log_proportions(logits, batch).exp()
-        counts, held_out = tensors[REGISTRY_KEYS.X_KEY], tensors[REGISTRY_KEYS.TARGET_KEY]
-        middle = (len(counts) + 1) // 2
-        for cells in (slice(0, middle), slice(middle, None)):
-            c, t, p = counts[cells], held_out[cells], proportions[cells]
-            yield c, p * c.sum(1, keepdim=True), t, p * t.sum(1, keepdim=True)
+def _held_out_rate(
+    module: SCDTLModule, logits: torch.Tensor, tensors: dict[str, torch.Tensor]
+) -> torch.Tensor:
+    keys = (REGISTRY_KEYS.BATCH_KEY, REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.TARGET_KEY)
+    return module.held_out_rate(logits, *(tensors[key] for key in keys))
 
 
 def _logits(
     module: SCDTLModule, molecules: MoleculeSplitter
 ) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
-    for tensors in molecules.val_dataloader():
+    for tensors in molecules.calibration_dataloader():
         on_device = {key: value.to(module.device) for key, value in tensors.items()}
         inferred = module.inference(**module._get_inference_input(on_device))
         batch = on_device[REGISTRY_KEYS.BATCH_KEY]

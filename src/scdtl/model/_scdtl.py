@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 import pandas as pd
 import torch
+from lightning.pytorch.callbacks import EarlyStopping
 from scipy import sparse
 from scvi.data import AnnDataManager
 from scvi.data.fields import CategoricalObsField, LayerField
@@ -15,13 +16,14 @@ from scvi.model.base import BaseModelClass, UnsupervisedTrainingMixin
 
 from scdtl._compat import quiet_lightning
 from scdtl._constants import REGISTRY_KEYS
-from scdtl.model._calibration import calibrate
+from scdtl.model._calibration import calibrate, mean_profile_dispersion
 from scdtl.model._scales import Scale, on_scale
 from scdtl.module._gene_order import gene_vectors, order_by_similarity
+from scdtl.module._likelihood import LOG_ZERO
 from scdtl.module._scdtl import N_BULK_LATENTS, SCDTLModule
 from scdtl.pretrained import match_genes
 from scdtl.train._molecules import MoleculeSplitter
-from scdtl.train._plan import AveragedTrainingPlan
+from scdtl.train._plan import SCDTLTrainingPlan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,10 +35,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _MAX_STEPS = 400
-_STEPS_PER_VALIDATION = 20
-_PATIENCE = 2
-_LR_FROM_SCRATCH = 1e-3
-_LR_FROM_BULK = 1e-3
+_STEPS_PER_VALIDATION = 16
+_LR = 4e-3
+_CELLS_AT_FULL_LR = 1_000
+_MIN_LR_FRACTION = 1 / 8
 _PROFILE_PSEUDOCOUNT = 0.5
 _BATCH_PSEUDOCOUNTS_PER_GENE = 5.0
 
@@ -80,15 +82,15 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
     """
 
     _module_cls = SCDTLModule
-    _training_plan_cls = AveragedTrainingPlan
+    _training_plan_cls = SCDTLTrainingPlan
     _data_splitter_cls = MoleculeSplitter
 
     def __init__(
         self,
         adata: AnnData | None = None,
         registry: dict | None = None,
-        n_hidden: int = 256,
-        n_latent: int = 64,
+        n_hidden: int = 128,
+        n_latent: int = 32,
         dropout_rate: float = 0.1,
         patch_size: int = 32,
     ):
@@ -98,8 +100,7 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
             stats.n_vars, stats.n_batch, n_hidden, n_latent, dropout_rate, patch_size
         )
         if adata is not None:
-            counts, batch_index = self._registered(self.adata)
-            self.module.log_mean.copy_(_log_mean_profiles(counts, batch_index, stats.n_batch))
+            counts, _ = self._registered(self.adata)
             self._set_gene_order(order_by_similarity(gene_vectors(counts)))
         self.transfer_: dict = {}
         self.in_bulk_ = np.zeros(stats.n_vars, dtype=bool)
@@ -180,8 +181,13 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
 
     def _transfer(self, weights: BulkWeights, position: np.ndarray) -> None:
         """Gather bulk weights by gene; genes unknown to bulk start at zero."""
-        known = torch.from_numpy(position >= 0)
-        gathered = torch.from_numpy(np.maximum(position, 0))
+        rank = np.argsort(weights.tensors["gene_order"])
+        unknown_last = len(rank) + np.arange(len(position))
+        self._set_gene_order(np.argsort(np.where(position >= 0, rank[position], unknown_last)))
+
+        ordered = position[self.module.gene_order.numpy()]
+        known = torch.from_numpy(ordered >= 0)
+        gathered = torch.from_numpy(np.maximum(ordered, 0))
         with torch.no_grad():
             for name, parameter in self.module.dae.named_parameters():
                 if name == "decoder.batch.weight":
@@ -192,11 +198,7 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
                 elif name.startswith("decoder.genes"):
                     value = value[gathered] * (known if value.ndim == 1 else known[:, None])
                 parameter.copy_(value)
-        self.module.bulk_latents.copy_(torch.from_numpy(weights.tensors["latents"]))
-
-        rank = np.argsort(weights.tensors["gene_order"])
-        unknown_last = len(rank) + np.arange(len(position))
-        self._set_gene_order(np.argsort(np.where(position >= 0, rank[position], unknown_last)))
+        self.module.bulk_latents.copy_(torch.from_numpy(weights.tensors["latents"][:N_BULK_LATENTS]))
         self.in_bulk_ = position >= 0
         self.transfer_ = {
             "name": weights.name,
@@ -206,9 +208,13 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
         }
 
     def _set_gene_order(self, order: np.ndarray) -> None:
-        gene_order = torch.from_numpy(np.asarray(order))
-        self.module.unet.gene_order.copy_(gene_order)
-        self.module.unet.gene_position.copy_(torch.argsort(gene_order))
+        """Sort the module's genes; profiles of the data follow."""
+        self.module.gene_order.copy_(torch.from_numpy(np.asarray(order)))
+        self._set_log_mean(*self._ordered(self.adata))
+
+    def _set_log_mean(self, counts: sparse.csr_matrix, batch_index: np.ndarray) -> None:
+        profiles = _log_mean_profiles(counts, batch_index, self.summary_stats.n_batch)
+        self.module.log_mean.copy_(profiles)
 
     def train(
         self,
@@ -217,6 +223,7 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
         devices: int | list[int] | str = "auto",
         batch_size: int = 128,
         early_stopping: bool = True,
+        early_stopping_patience: int = 2,
         held_out_fraction: float = 0.1,
         plan_kwargs: dict | None = None,
         **trainer_kwargs,
@@ -235,6 +242,8 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
             Cells per minibatch.
         early_stopping
             Stop when the loss of the held-out molecules no longer falls.
+        early_stopping_patience
+            Validations (one in about 16 minibatches) without a better loss before the end.
         held_out_fraction
             Share of each cell's molecules set aside for that, and for the posterior's
             dispersion.
@@ -244,41 +253,48 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
         **trainer_kwargs
             Arguments of :class:`~scvi.train.Trainer`.
         """
-        counts, batch_index = self._registered(self.adata)
-        n_batch = self.summary_stats.n_batch
+        counts, batch_index = self._ordered(self.adata)
         molecules = self._data_splitter_cls(
             counts, batch_index, batch_size, held_out_fraction, int(torch.randint(2**31, (1,)))
         )
+        # Training sees the mean of its own molecules only: the held-out ones stay unseen.
+        self._set_log_mean(molecules.kept, molecules.batch_index)
+        kept, held_out = molecules.held_out_parts()
+        for fold in (0, 1):
+            self.module.fold_dispersion[fold] = mean_profile_dispersion(
+                kept[fold::2], held_out[fold::2]
+            )
         steps_per_epoch = -(-molecules.n_train // batch_size)
         if max_epochs is None:
             max_epochs = -(-_MAX_STEPS // steps_per_epoch)
-        # Training sees the mean of its own molecules only: the held-out ones stay unseen.
-        kept_mean = _log_mean_profiles(molecules.kept, molecules.batch_index, n_batch)
-        self.module.log_mean.copy_(kept_mean)
         if max_epochs > 0:
-            lr = _LR_FROM_BULK if self.transfer_ else _LR_FROM_SCRATCH
-            trainer_kwargs = {
-                "check_val_every_n_epoch": max(1, round(_STEPS_PER_VALIDATION / steps_per_epoch)),
-                "early_stopping_monitor": "validation_loss",
-                "early_stopping_patience": _PATIENCE,
-                "gradient_clip_val": 1.0,
-            } | trainer_kwargs
+            callbacks = list(trainer_kwargs.pop("callbacks", []))
+            if early_stopping:
+                callbacks.append(EarlyStopping("validation_loss", patience=early_stopping_patience))
+            every = max(1, round(_STEPS_PER_VALIDATION / steps_per_epoch))
+            # Few cells are soon known by heart: smaller steps let the held-out molecules say when.
+            lr = _LR * float(np.clip(molecules.n_train / _CELLS_AT_FULL_LR, _MIN_LR_FRACTION, 1))
             self.module.train()  # Lightning leaves a module that was trained before in eval mode
             with quiet_lightning():
                 super().train(
                     max_epochs=max_epochs,
                     accelerator=accelerator,
                     devices=devices,
-                    early_stopping=early_stopping,
                     datamodule=molecules,
                     plan_kwargs={"lr": lr} | (plan_kwargs or {}),
-                    **trainer_kwargs,
+                    callbacks=callbacks,
+                    **(
+                        {"check_val_every_n_epoch": every, "gradient_clip_val": 1.0}
+                        | trainer_kwargs
+                    ),
                 )
         self.module.eval()
         self.held_out_ = calibrate(self.module, molecules, fit_scale=not self.is_trained_)
-        self.module.log_mean.copy_(
-            _log_mean_profiles(counts, batch_index, n_batch).to(self.device)
-        )
+        position = np.argsort(self.module.gene_order.cpu().numpy())
+        self.held_out_["gene_deviance_explained"] = self.held_out_["gene_deviance_explained"][
+            position
+        ]
+        self._set_log_mean(counts, batch_index)
         self.is_trained_ = True
 
     def _registered(self, adata: AnnData) -> tuple[sparse.csr_matrix, np.ndarray]:
@@ -287,6 +303,13 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
         counts = manager.get_from_registry(REGISTRY_KEYS.X_KEY)
         batch_index = np.asarray(manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY)).ravel()
         return sparse.csr_matrix(counts, dtype=np.float32), batch_index.astype(np.int64)
+
+    def _ordered(self, adata: AnnData) -> tuple[sparse.csr_matrix, np.ndarray]:
+        """The same with the genes in the module's order: only column indices change."""
+        counts, batch_index = self._registered(adata)
+        position = np.argsort(self.module.gene_order.cpu().numpy())
+        ordered = (counts.data, position[counts.indices], counts.indptr)
+        return sparse.csr_matrix(ordered, shape=counts.shape), batch_index
 
     # Inference
 
@@ -297,7 +320,7 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
         self._check_if_trained(warn=False)
         adata = self._validate_anndata(adata)
         self._check_genes(adata)
-        counts, batch_index = self._registered(adata)
+        counts, batch_index = self._ordered(adata)
         indices = np.arange(adata.n_obs) if indices is None else np.asarray(indices)
         if indices.dtype == bool:
             indices = np.flatnonzero(indices)
@@ -389,7 +412,8 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
                 "batch: leave library_size and transform_batch at None."
             )
         names = self.get_var_names()
-        columns = self._columns(gene_list)
+        genes = self._columns(gene_list)
+        columns = torch.argsort(self.module.gene_order)[genes]
         cells = np.arange(adata_.n_obs) if indices is None else np.asarray(indices)
         if cells.dtype == bool:
             cells = np.flatnonzero(cells)
@@ -398,7 +422,7 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
             sizes = np.broadcast_to(np.asarray(library_size, dtype=np.float32), len(cells))
         target_batch = self._batch_code(transform_batch)
 
-        values = np.empty((len(cells), len(columns)), dtype=np.float32)
+        values = np.empty((len(cells), len(genes)), dtype=np.float32)
         stds = np.empty_like(values) if return_std else None
         for rows, counts, batch, inferred in self._predict(adata, cells, batch_size):
             value, std = on_scale(
@@ -416,10 +440,10 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
             if stds is not None and std is not None:
                 stds[rows] = std[:, columns].cpu().numpy()
         if not return_numpy:
-            index, genes = adata_.obs_names[cells], names[columns]
-            values = pd.DataFrame(values, index=index, columns=genes, copy=False)
+            labels = {"index": adata_.obs_names[cells], "columns": names[genes], "copy": False}
+            values = pd.DataFrame(values, **labels)
             if stds is not None:
-                stds = pd.DataFrame(stds, index=index, columns=genes, copy=False)
+                stds = pd.DataFrame(stds, **labels)
         return values if stds is None else (values, stds)
 
     def get_normalized_expression(self, *args, **kwargs):
@@ -473,7 +497,7 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
 def _log_mean_profiles(
     counts: sparse.csr_matrix, batch_index: np.ndarray, n_batch: int
 ) -> torch.Tensor:
-    """Log of the mean profile of each batch, shrunken towards that of all cells."""
+    """Log of the mean profile of each batch (batches × genes), shrunken towards that of all."""
     total = np.asarray(counts.sum(0), dtype=np.float64).ravel()
     detected = total > 0
     profile = np.where(detected, total + _PROFILE_PSEUDOCOUNT, 0)
@@ -484,8 +508,5 @@ def _log_mean_profiles(
         for batch in range(n_batch):
             own = np.asarray(counts[batch_index == batch].sum(0)).ravel() + prior
             profiles[batch] = own / max(own.sum(), 1)
-    with np.errstate(divide="ignore"):
-        return torch.from_numpy(np.log(profiles).astype(np.float32))
-
-
-__all__ = ["N_BULK_LATENTS", "SCDTL"]
+    log_profiles = np.log(np.where(profiles > 0, profiles, 1))
+    return torch.from_numpy(np.where(profiles > 0, log_profiles, LOG_ZERO).astype(np.float32))

@@ -30,8 +30,8 @@ class BulkDAEModule(BaseModuleClass):
     def __init__(
         self,
         n_genes: int,
-        n_hidden: int = 256,
-        n_latent: int = 64,
+        n_hidden: int = 128,
+        n_latent: int = 32,
         dropout_rate: float = 0.1,
     ):
         super().__init__()

@@ -9,9 +9,9 @@ CP10K = 1e4
 
 
 def log1p_deviation(counts: torch.Tensor, log_mean: torch.Tensor) -> torch.Tensor:
-    """Log-normalised counts relative to the mean profile of their own data set.
+    r"""Log-normalised counts relative to the mean profile of their own data set.
 
-    :math:`x = \\log(1 + 10^4 c / L) - \\log(1 + 10^4 m)`. Gene-level effects of a platform
+    :math:`x = \log(1 + 10^4 c / L) - \log(1 + 10^4 m)`. Gene-level effects of a platform
     (gene length, capture) cancel; a gene that a data set lacks (:math:`m = 0`) is 0.
 
     Parameters
@@ -19,7 +19,7 @@ def log1p_deviation(counts: torch.Tensor, log_mean: torch.Tensor) -> torch.Tenso
     counts
         Counts, cells × genes.
     log_mean
-        Log of the mean profile (proportions), genes; ``-inf`` where a gene is absent.
+        Log of the mean profile (proportions), genes; ``LOG_ZERO`` where a gene is absent.
     """
     library_size = counts.sum(1, keepdim=True).clamp(min=1.0)
     return torch.log1p(counts * (CP10K / library_size)) - torch.log1p(CP10K * log_mean.exp())
@@ -61,8 +61,8 @@ class DAE(nn.Module):
     def __init__(
         self,
         n_genes: int,
-        n_hidden: int = 256,
-        n_latent: int = 64,
+        n_hidden: int = 128,
+        n_latent: int = 32,
         dropout_rate: float = 0.1,
         n_batch: int = 1,
     ):

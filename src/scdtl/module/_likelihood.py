@@ -1,30 +1,28 @@
-"""The multinomial loss of held-out molecules, with its gradient in closed form."""
+"""The multinomial loss of molecules, with its gradient in closed form."""
 
 from __future__ import annotations
 
 import torch
 from torch.autograd.function import once_differentiable
 
-_LOG_ZERO = -1e4
+LOG_ZERO = -1e4
+"""Log proportion of an absent gene: its exponential is 0, and 0 molecules times it is 0."""
 
 
 class _MultinomialNLL(torch.autograd.Function):
-    """Softmax once forward; backward is ``total * proportions - target``, one pass."""
+    """Softmax once forward; backward is ``total * proportions - target``, in place."""
 
     @staticmethod
     def forward(ctx, logits, log_mean, target):  # type: ignore[no-untyped-def]
-        scores = logits + log_mean
-        # A gene that is absent has no molecules; the floor keeps 0 * -inf from being NaN.
-        log_proportions = torch.log_softmax(scores, dim=1).clamp_(min=_LOG_ZERO)
-        total = target.sum(1, keepdim=True)
-        loss = -(target * log_proportions).sum(1)
-        ctx.save_for_backward(log_proportions, target, total)
-        return loss
+        log_proportions = torch.log_softmax(logits + log_mean, dim=1)
+        ctx.save_for_backward(log_proportions, target)
+        return -(target * log_proportions).sum(1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_loss):  # type: ignore[no-untyped-def]
-        log_proportions, target, total = ctx.saved_tensors
+        log_proportions, target = ctx.saved_tensors
+        total = target.sum(1, keepdim=True)
         gradient = log_proportions.exp().mul_(total).sub_(target)
         return gradient.mul_(grad_loss.unsqueeze(1)), None, None
 
@@ -41,7 +39,7 @@ def multinomial_nll(
     logits
         Log-ratios to the mean profile, cells × genes.
     log_mean
-        Log of the mean profile, genes; ``-inf`` where a gene is absent.
+        Log of the mean profile, genes or cells × genes; ``LOG_ZERO`` where a gene is absent.
     target
         Molecules (or proportions) to predict, cells × genes.
 

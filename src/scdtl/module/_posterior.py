@@ -1,9 +1,9 @@
-"""The gamma-Poisson posterior: how far an observed count is trusted against its prediction.
+r"""The gamma-Poisson posterior: how far an observed count is trusted against its prediction.
 
-A gene's true rate in a cell is :math:`\\lambda \\sim \\mathrm{Gamma}(\\text{mean } \\mu,
-\\text{shape } 1/\\varphi)` around the prediction, and the count is Poisson around
-:math:`\\lambda`. The gamma is conjugate: given the count :math:`c` the rate is gamma again, with
-shape :math:`1/\\varphi + c` and rate :math:`1/(\\varphi\\mu) + 1`.
+A gene's true rate in a cell is :math:`\lambda \sim \mathrm{Gamma}(\text{mean } \mu,
+\text{shape } 1/\varphi)` around the prediction, and the count is Poisson around
+:math:`\lambda`. The gamma is conjugate: given the count :math:`c` the rate is gamma again, with
+shape :math:`1/\varphi + c` and rate :math:`1/(\varphi\mu) + 1`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+_GENES_PER_STRATUM = 200
+
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
 
 def posterior_mean(mu: Array, counts: Array, dispersion: Array) -> Array:
-    """Mean of the rate given its count, :math:`\\mu (1 + \\varphi c) / (1 + \\varphi \\mu)`.
+    r"""Mean of the rate given its count, :math:`\mu (1 + \varphi c) / (1 + \varphi \mu)`.
 
     Parameters
     ----------
@@ -32,23 +34,44 @@ def posterior_mean(mu: Array, counts: Array, dispersion: Array) -> Array:
 
 
 def posterior_std(mu: Array, counts: Array, dispersion: Array) -> Array:
-    """Standard deviation of the rate given its count.
+    r"""Standard deviation of the rate given its count.
 
-    Its square is the posterior mean times :math:`\\varphi \\mu / (1 + \\varphi \\mu)`.
+    Its square is the posterior mean times :math:`\varphi \mu / (1 + \varphi \mu)`.
     """
     shrinkage = dispersion * mu / (1 + dispersion * mu)
     return (posterior_mean(mu, counts, dispersion) * shrinkage) ** 0.5
 
 
-def cross_moment_dispersion(
+def dispersion_moments(
     counts: Array, mu: Array, held_out: Array, mu_held_out: Array
 ) -> tuple[Array, Array]:
-    """Numerator and denominator of the dispersion per gene, summed over these cells.
+    r"""Numerator and denominator of the dispersion per gene, summed over these cells.
 
-    :math:`\\varphi = \\sum (c - \\mu)(t - \\mu_t) / \\sum \\mu \\mu_t`: the Poisson noises of
+    :math:`\varphi = \sum (c - \mu)(t - \mu_t) / \sum \mu \mu_t`: the Poisson noises of
     observed and held-out molecules are independent, so only the spread of the rate is left.
     """
     return ((counts - mu) * (held_out - mu_held_out)).sum(0), (mu * mu_held_out).sum(0)
+
+
+def shrunken_dispersion(numerator: torch.Tensor, denominator: torch.Tensor) -> torch.Tensor:
+    """Dispersion per gene, shrunken towards the pooled value of genes of like expression.
+
+    The estimate of a gene has variance 1/denominator from Poisson noise; the prior has the
+    pooled value as its mean and as its standard deviation. Never negative.
+
+    Parameters
+    ----------
+    numerator, denominator
+        Sums over cells from :func:`dispersion_moments`.
+    """
+    prior = torch.zeros_like(numerator)
+    n_strata = max(1, len(numerator) // _GENES_PER_STRATUM)
+    for genes in torch.tensor_split(torch.argsort(denominator), n_strata):
+        pooled = numerator[genes].sum() / denominator[genes].sum().clamp(min=1e-12)
+        prior[genes] = pooled.clamp(min=0)
+    precision = 1 / prior.clamp(min=1e-3).square()
+    shrunken = (numerator + precision * prior) / (denominator + precision)
+    return shrunken.clamp(min=0).float()
 
 
 def expected_log1p(

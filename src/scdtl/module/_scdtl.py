@@ -10,9 +10,10 @@ from scdtl.module._adaptation import maximum_mean_discrepancy
 from scdtl.module._dae import DAE, log1p_deviation
 from scdtl.module._fusion import CrossChannelAttention
 from scdtl.module._likelihood import multinomial_nll
+from scdtl.module._posterior import dispersion_moments, posterior_mean, shrunken_dispersion
 from scdtl.module._unet import UNet
 
-N_BULK_LATENTS = 512
+N_BULK_LATENTS = 256
 
 
 class SCDTLModule(BaseModuleClass):
@@ -30,34 +31,41 @@ class SCDTLModule(BaseModuleClass):
     Notes
     -----
     What does not come from gradients lives in buffers, so that it travels with the weights:
-    ``log_mean`` (log of each batch's mean profile, batches × genes, ``-inf`` for genes without
-    counts), ``log_ratio_scale`` (1 once trained; fitted for pure transfer), ``dispersion`` per
-    gene, ``bulk_latents`` (all zero without bulk) and the U-Net's gene order. A batch acts in
-    three places: its mean profile, the decoder and the queries of the fusion.
+    ``gene_order`` (the module's genes are the data's in co-expression order), ``log_mean`` (log
+    of each batch's mean profile, batches × genes), ``log_ratio_scale`` (1 once trained; fitted
+    for pure transfer), ``dispersion`` per gene and ``bulk_latents`` (all zero without bulk). A
+    batch acts in three places: its mean profile, the decoder and the queries of the fusion.
     """
 
+    gene_order: torch.Tensor
     log_mean: torch.Tensor
     log_ratio_scale: torch.Tensor
     dispersion: torch.Tensor
     bulk_latents: torch.Tensor
+    fold_moments: torch.Tensor
+    fold_dispersion: torch.Tensor
 
     def __init__(
         self,
         n_genes: int,
         n_batch: int = 1,
-        n_hidden: int = 256,
-        n_latent: int = 64,
+        n_hidden: int = 128,
+        n_latent: int = 32,
         dropout_rate: float = 0.1,
         patch_size: int = 32,
     ):
         super().__init__()
         self.dae = DAE(n_genes, n_hidden, n_latent, dropout_rate, n_batch)
-        self.unet = UNet(torch.arange(n_genes), patch_size)
+        self.unet = UNet(n_genes, patch_size)
         self.fusion = CrossChannelAttention(n_genes, n_latent + self.unet.n_context, n_batch)
+        self.register_buffer("gene_order", torch.arange(n_genes))
         self.register_buffer("log_mean", torch.zeros(n_batch, n_genes))
         self.register_buffer("log_ratio_scale", torch.ones(()))
         self.register_buffer("dispersion", torch.zeros(n_genes))
         self.register_buffer("bulk_latents", torch.zeros(N_BULK_LATENTS, n_latent))
+        # Cells of even and odd rows are two folds: the dispersion of one judges the other.
+        self.register_buffer("fold_moments", torch.zeros(2, 2, n_genes), persistent=False)
+        self.register_buffer("fold_dispersion", torch.zeros(2, n_genes), persistent=False)
 
     def _get_inference_input(self, tensors, **kwargs):
         return {
@@ -94,26 +102,68 @@ class SCDTLModule(BaseModuleClass):
         inference_outputs,
         generative_outputs,
         branch_weight: float = 0.3,
-        mmd_weight: float = 1.0,
+        mmd_weight: float = 0.03,
     ) -> LossOutput:
+        """Loss per molecule of the target, on average.
+
+        In training, that of the fused prediction, plus ``branch_weight`` times that of each
+        branch on its own, plus ``mmd_weight`` times the MMD to bulk. In validation, and so for
+        early stopping, that of the posterior mean alone: what the user gets.
+        """
         target = tensors[REGISTRY_KEYS.TARGET_KEY]
-        log_mean = self.batch_log_mean(tensors[REGISTRY_KEYS.BATCH_KEY])
+        batch_index = tensors[REGISTRY_KEYS.BATCH_KEY]
         n_molecules = target.sum().clamp(min=1.0)
-        nll = multinomial_nll(generative_outputs["fused"], log_mean, target)
-        loss = fused_loss = nll.sum() / n_molecules
+        if not self.training:
+            counts = tensors[REGISTRY_KEYS.X_KEY]
+            rate = self.held_out_rate(generative_outputs["fused"], batch_index, counts, target)
+            nll = -torch.xlogy(target, rate.clamp(min=1e-12)).sum()
+            nll = nll + (target.sum(1) * rate.sum(1).clamp(min=1e-12).log()).sum()
+            return LossOutput(loss=nll / n_molecules, n_obs_minibatch=len(target))
+
+        log_mean = self.batch_log_mean(batch_index)
+        loss = torch.zeros((), device=target.device)
+        for branch, weight in (("fused", 1.0), ("dae", branch_weight), ("unet", branch_weight)):
+            if weight:
+                nll = multinomial_nll(generative_outputs[branch], log_mean, target)
+                loss = loss + weight * nll.sum() / n_molecules
         metrics = {}
-        if self.training:  # validation, and so early stopping, looks at the prediction alone
-            for branch in ("dae", "unet"):
-                branch_nll = multinomial_nll(generative_outputs[branch], log_mean, target)
-                loss = loss + branch_weight * branch_nll.sum() / n_molecules
-            if mmd_weight and self.bulk_latents.any():
-                mmd = maximum_mean_discrepancy(inference_outputs["latent"], self.bulk_latents)
-                loss = loss + mmd_weight * mmd
-                metrics = {"mmd": mmd}
-        metrics["reconstruction_loss"] = fused_loss
-        return LossOutput(
-            loss=loss, n_obs_minibatch=len(target), extra_metrics=metrics
-        )
+        if mmd_weight and self.bulk_latents.any():
+            mmd = maximum_mean_discrepancy(inference_outputs["latent"], self.bulk_latents)
+            loss = loss + mmd_weight * mmd
+            metrics["mmd"] = mmd
+        return LossOutput(loss=loss, n_obs_minibatch=len(target), extra_metrics=metrics)
+
+    def held_out_rate(
+        self,
+        logits: torch.Tensor,
+        batch_index: torch.Tensor,
+        counts: torch.Tensor,
+        held_out: torch.Tensor,
+    ) -> torch.Tensor:
+        """Posterior mean for held-out molecules, at the depth of ``counts``.
+
+        The dispersion of each fold of cells is the other fold's, so that no cell judges itself.
+        The moments that renew it are gathered on the way.
+        """
+        proportions = self.log_proportions(logits, batch_index).exp()
+        mu = proportions * counts.sum(1, keepdim=True)
+        mu_held_out = proportions * held_out.sum(1, keepdim=True)
+        rate = torch.empty_like(mu)
+        for fold in (0, 1):
+            rows = slice(fold, None, 2)
+            moments = dispersion_moments(
+                counts[rows], mu[rows], held_out[rows], mu_held_out[rows]
+            )
+            self.fold_moments[fold] += torch.stack(moments)
+            rate[rows] = posterior_mean(mu[rows], counts[rows], self.fold_dispersion[1 - fold])
+        return rate
+
+    def update_dispersion(self) -> None:
+        """Set the dispersions from the moments gathered since the last time."""
+        for fold in (0, 1):
+            self.fold_dispersion[fold] = shrunken_dispersion(*self.fold_moments[fold])
+        self.dispersion.copy_(shrunken_dispersion(*self.fold_moments.sum(0)))
+        self.fold_moments.zero_()
 
     def batch_log_mean(self, batch_index: torch.Tensor) -> torch.Tensor:
         """Log mean profile of each cell's batch; one row for all where there is one batch."""

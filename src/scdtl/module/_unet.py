@@ -18,31 +18,26 @@ def _convolution(n_in: int, n_out: int, stride: int = 1) -> nn.Conv2d:
 class UNet(nn.Module):
     """Encoder–decoder of 1D convolutions over patches of neighbouring genes.
 
-    Each gene has its own weights for reading into its patch's channels and out of them; the
+    Genes come in co-expression order. Each gene has its own weights for reading into its patch's channels and out of them; the
     convolutions over patches are shared along the gene axis. The read-out starts at zero, so
     that an untrained U-Net leaves the mean profile as it is.
 
     Parameters
     ----------
-    gene_order
-        Permutation that sorts the genes by co-expression.
+    n_genes
+        Number of genes.
     patch_size
         Number of neighbouring genes in a patch.
     """
 
-    gene_order: torch.Tensor
-    gene_position: torch.Tensor
-
-    def __init__(self, gene_order: torch.Tensor, patch_size: int = 32):
+    def __init__(self, n_genes: int, patch_size: int = 32):
         super().__init__()
-        self.n_genes = len(gene_order)
+        self.n_genes = n_genes
         self.patch_size = patch_size
         self.n_context = _CHANNELS[-1]
         n_halvings = len(_CHANNELS) - 1
         n_patches = -(-self.n_genes // patch_size)
         self.n_patches = -(-n_patches // 2**n_halvings) * 2**n_halvings
-        self.register_buffer("gene_order", gene_order.long())
-        self.register_buffer("gene_position", torch.argsort(gene_order.long()))
 
         self.read_in = nn.Parameter(
             torch.randn(self.n_patches, patch_size, _CHANNELS[0]) / patch_size**0.5
@@ -58,8 +53,8 @@ class UNet(nn.Module):
         """Return log-ratios (cells × genes) and a summary of the coarsest level (cells × ``n_context``)."""
         n_cells = len(deviation)
         n_padding = self.n_patches * self.patch_size - self.n_genes
-        ordered = F.pad(deviation.index_select(1, self.gene_order), (0, n_padding))
-        patches = ordered.view(n_cells, self.n_patches, self.patch_size).transpose(0, 1)
+        padded = F.pad(deviation, (0, n_padding))
+        patches = padded.view(n_cells, self.n_patches, self.patch_size).transpose(0, 1)
         channels = torch.bmm(patches.contiguous(), self.read_in)  # patches × cells × channels
         channels = channels.permute(1, 2, 0).unsqueeze(2)
         level = F.relu(self.first(channels.contiguous(memory_format=torch.channels_last)))
@@ -75,5 +70,4 @@ class UNet(nn.Module):
         level = self.last(level)
 
         out = torch.bmm(level.squeeze(2).permute(2, 0, 1).contiguous(), self.read_out)
-        ordered = out.transpose(0, 1).reshape(n_cells, -1)
-        return ordered.index_select(1, self.gene_position), context
+        return out.transpose(0, 1).reshape(n_cells, -1)[:, : self.n_genes], context

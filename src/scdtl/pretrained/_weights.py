@@ -123,7 +123,7 @@ def load_weights(name_or_path: str | Path) -> BulkWeights:
     >>> import scdtl
     >>> weights = scdtl.pretrained.load_weights("human")
     >>> weights.architecture
-    {'n_hidden': 256, 'n_latent': 64}
+    {'n_hidden': 128, 'n_latent': 32}
     """
     path = _locate(name_or_path)
     content_hash = hashlib.sha256(path.read_bytes()).hexdigest()

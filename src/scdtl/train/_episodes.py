@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from scdtl._constants import REGISTRY_KEYS
+from scdtl.module._likelihood import LOG_ZERO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,12 +78,12 @@ class Episodes(IterableDataset):
         depth = np.exp(generator.uniform(np.log(500), np.log(20_000)))
         depths = depth * generator.lognormal(0, 0.4, size=(self.n_cells, 1))
         counts = generator.poisson(cells * depths.astype(np.float32)).astype(np.float32)
-        with np.errstate(divide="ignore"):
-            log_mean = np.log(cells.mean(0))
+        mean = cells.mean(0)
+        log_mean = np.where(mean > 0, np.log(np.maximum(mean, 1e-30)), LOG_ZERO)
         return {
             REGISTRY_KEYS.X_KEY: torch.from_numpy(counts),
             REGISTRY_KEYS.TARGET_KEY: torch.from_numpy(cells),
-            REGISTRY_KEYS.LOG_MEAN_KEY: torch.from_numpy(log_mean),
+            REGISTRY_KEYS.LOG_MEAN_KEY: torch.from_numpy(log_mean.astype(np.float32)),
         }
 
     def _draw_types(self, generator: np.random.Generator) -> np.ndarray:

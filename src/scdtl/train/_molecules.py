@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAX_TRAINING_CELLS = 50_000
-MAX_VALIDATION_CELLS = 2_000
+MAX_VALIDATION_CELLS = 512
+MAX_CALIBRATION_CELLS = 2_000
 _KEPT_FRACTION = (0.5, 0.9)
 
 
@@ -127,16 +128,31 @@ class MoleculeSplitter(pl.LightningDataModule):
             counts = counts[self.train_idx]
         self.batch_index = batch_index[self.train_idx]
         self.kept, self.held_out = thin(counts, 1 - held_out_fraction, generator)
-        self._validation = np.sort(generator.permutation(len(self.train_idx))[:MAX_VALIDATION_CELLS])
+        drawn = generator.permutation(len(self.train_idx))
+        self._calibration, self._validation = (
+            np.sort(drawn[:n]) for n in (MAX_CALIBRATION_CELLS, MAX_VALIDATION_CELLS)
+        )
         self.val_idx = self.train_idx[self._validation]
         self.n_train, self.n_val = len(self.train_idx), len(self.val_idx)
 
     def train_dataloader(self) -> DataLoader:
+        """Thinned cells, shuffled."""
         cells = _ThinnedCells(self.kept, self.batch_index, self.seed + 1)
         return self._loader(cells, RandomSampler(cells))
 
     def val_dataloader(self) -> DataLoader:
-        rows = self._validation
+        """The cells that early stopping looks at, with their held-out molecules."""
+        return self._held_out_loader(self._validation)
+
+    def calibration_dataloader(self) -> DataLoader:
+        """More such cells, for the dispersion and the scores after training."""
+        return self._held_out_loader(self._calibration)
+
+    def held_out_parts(self) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+        """Kept and held-out molecules of the validation cells."""
+        return self.kept[self._validation], self.held_out[self._validation]
+
+    def _held_out_loader(self, rows: np.ndarray) -> DataLoader:
         cells = _HeldOutMolecules(self.kept[rows], self.held_out[rows], self.batch_index[rows])
         return self._loader(cells, SequentialSampler(cells))
 

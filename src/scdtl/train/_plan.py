@@ -1,4 +1,4 @@
-"""Training plans: AdamW with warm-up, and validation on an exponential average of weights."""
+"""The training plan: AdamW with warm-up, and validation on an average of the weights."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class AveragedTrainingPlan(TrainingPlan):
         module,
         *,
         lr: float = 1e-3,
-        weight_decay: float = 1e-4,
+        weight_decay: float = 0.1,
         n_warmup_steps: int = 10,
         n_decay_steps: int | None = None,
-        ema_decay: float = 0.98,
+        ema_decay: float = 0.95,
         **loss_kwargs,
     ):
         super().__init__(module, lr=lr, weight_decay=weight_decay, eps=1e-8, **loss_kwargs)
@@ -121,3 +121,11 @@ class AveragedTrainingPlan(TrainingPlan):
         final = self._average if self._best is None else self._best
         for parameter, value in zip(self._parameters_to_train(), final, strict=True):
             parameter.data.copy_(value)
+
+
+class SCDTLTrainingPlan(AveragedTrainingPlan):
+    """The plan of SCDTL: each validation also renews the posterior's dispersion."""
+
+    def on_validation_end(self) -> None:
+        super().on_validation_end()
+        self.module.update_dispersion()
