@@ -22,7 +22,15 @@ from _peers import METHODS
 from _scores import SCORES
 
 if TYPE_CHECKING:
+    from _peers import Method
     from _scores import Row
+
+
+def find(name: str) -> Method:
+    """A method to compare, or a variant of scdtl (whose file imports torch)."""
+    if name in METHODS:
+        return METHODS[name]
+    return import_module("_variants").VARIANTS[name]
 
 
 def can_run(method: str) -> bool:
@@ -44,7 +52,7 @@ def measure(adata: ad.AnnData, method: str, seed: int, scores: str) -> list[Row]
 
 def run(adata: ad.AnnData, name: str, seed: int, scores: str) -> list[Row]:
     """Run a method here, on the training counts alone."""
-    method = METHODS[name]
+    method = find(name)
     for module in method.needs:
         import_module(module)
     training = ad.AnnData(adata.X.copy(), var=adata.var.copy())

@@ -10,7 +10,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import numpy as np
@@ -149,13 +149,13 @@ def scvi(adata: AnnData, seed: int, max_epochs: int | None, n_samples: int = 10)
 # scdtl
 
 
-def scdtl(adata: AnnData, seed: int, bulk: str | None) -> Imputed:
+def scdtl(adata: AnnData, seed: int, bulk: str | None, **options: Any) -> Imputed:
     """This package with its defaults; the rates are the posterior mean at the cell's depth."""
     import scdtl as package
 
     with _stopwatch(package.SCDTL, "train") as seconds:
         model = package.pp.impute(
-            adata, bulk=bulk, scale="counts", random_state=seed, return_model=True
+            adata, bulk=bulk, scale="counts", random_state=seed, return_model=True, **options
         )
 
     def expected_log1p(library_size: FloatArray) -> FloatArray:

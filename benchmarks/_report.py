@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 from _job import can_run, measure
+from _tables import as_markdown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -71,10 +72,7 @@ def markdown(means: pd.DataFrame, best: list[str]) -> str:
         if column in best:
             texts = [f"**{t}**" if t == max(texts, key=_number) else t for t in texts]
         cells[column] = texts
-    rows = [[*map(str, index), *row] for index, row in zip(cells.index, cells.values, strict=True)]
-    header = [*map(str, means.index.names), *map(str, means.columns)]
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return as_markdown(cells)
 
 
 def _number(text: str) -> float:

@@ -54,6 +54,7 @@ nitpicky = True
 suppress_warnings = ["config.cache"]  # a setting below is a function
 exclude_patterns = [
     "_build",
+    "benchmarks/*.md",  # parts of benchmarks.md
     "generated/readme.md",  # a part of index.md
     "Thumbs.db",
     ".DS_Store",

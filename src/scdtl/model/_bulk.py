@@ -16,6 +16,7 @@ from scvi.model.base import BaseModelClass, UnsupervisedTrainingMixin
 
 from scdtl._compat import quiet_lightning
 from scdtl._constants import REGISTRY_KEYS
+from scdtl.model._profiles import log_mean_of_samples
 from scdtl.module._bulk import BulkDAEModule
 from scdtl.module._gene_order import order_by_similarity
 from scdtl.module._scdtl import N_BULK_LATENTS
@@ -31,7 +32,6 @@ logger = logging.getLogger(__name__)
 _MIN_SAMPLES = 3
 _FEW_SAMPLES = 30
 _LARGEST_LOG = 25
-_FLOOR = 1e-8
 
 
 class BulkDAE(UnsupervisedTrainingMixin, BaseModelClass):
@@ -76,11 +76,9 @@ class BulkDAE(UnsupervisedTrainingMixin, BaseModelClass):
         dropout_rate: float = 0.1,
     ):
         super().__init__(adata, registry)
-        self.module = self._module_cls(
-            self.summary_stats.n_vars, n_hidden, n_latent, dropout_rate
-        )
+        self.module = self._module_cls(self.summary_stats.n_vars, n_hidden, n_latent, dropout_rate)
         if adata is not None:
-            self.module.log_mean.copy_(_log_mean_profile(self._profiles()))
+            self.module.log_mean.copy_(log_mean_of_samples(self._profiles()))
         self._model_summary_string = (
             f"BulkDAE with n_hidden: {n_hidden}, n_latent: {n_latent}, "
             f"dropout_rate: {dropout_rate}"
@@ -160,10 +158,8 @@ class BulkDAE(UnsupervisedTrainingMixin, BaseModelClass):
         """
         episodes = self._data_splitter_cls(
             self._profiles(),
-            *(
-                self.adata_manager.get_from_registry(key).ravel()
-                for key in (REGISTRY_KEYS.STUDY_KEY, REGISTRY_KEYS.UNIT_KEY)
-            ),
+            self._codes(REGISTRY_KEYS.STUDY_KEY),
+            self._codes(REGISTRY_KEYS.UNIT_KEY),
             batch_size=batch_size,
             n_episodes=n_episodes,
             num_workers=num_workers,
@@ -178,6 +174,9 @@ class BulkDAE(UnsupervisedTrainingMixin, BaseModelClass):
                 plan_kwargs={"n_decay_steps": max_epochs * n_episodes} | (plan_kwargs or {}),
                 **({"check_val_every_n_epoch": 1} | trainer_kwargs),
             )
+
+    def _codes(self, key: str) -> np.ndarray:
+        return np.asarray(self.adata_manager.get_from_registry(key)).ravel()
 
     def _profiles(self) -> np.ndarray:
         expression = self.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY)
@@ -234,13 +233,14 @@ class BulkDAE(UnsupervisedTrainingMixin, BaseModelClass):
         return save_weights(self.to_weights(**provenance), path)
 
     def _pseudo_cell_latents(self) -> np.ndarray:
-        studies, units = (
-            self.adata_manager.get_from_registry(key).ravel()
-            for key in (REGISTRY_KEYS.STUDY_KEY, REGISTRY_KEYS.UNIT_KEY)
-        )
         n_episodes = 16
         episodes = Episodes(
-            self._profiles(), studies, units, N_BULK_LATENTS // n_episodes, n_episodes, seed=0
+            self._profiles(),
+            self._codes(REGISTRY_KEYS.STUDY_KEY),
+            self._codes(REGISTRY_KEYS.UNIT_KEY),
+            n_cells=N_BULK_LATENTS // n_episodes,
+            n_episodes=n_episodes,
+            seed=0,
         )
         self.module.eval()
         latents = [
@@ -257,7 +257,8 @@ def as_weights(bulk: Any) -> BulkWeights:
     if isinstance(bulk, BulkDAE):
         return bulk.to_weights()
     if isinstance(bulk, AnnData):
-        shell = AnnData(bulk.X, obs=pd.DataFrame(index=bulk.obs_names), var=bulk.var[[]])
+        var = bulk.var.filter(items=["ensembl_id"])
+        shell = AnnData(bulk.X, obs=pd.DataFrame(index=bulk.obs_names), var=var)
         BulkDAE.setup_anndata(shell)
         model = BulkDAE(shell)
         model.train()
@@ -283,10 +284,3 @@ def _check_bulk(expression: Any) -> None:
             "serve better.",
             n_samples,
         )
-
-
-def _log_mean_profile(profiles: np.ndarray) -> torch.Tensor:
-    proportions = profiles / np.nansum(profiles, axis=1, keepdims=True)
-    measured = ~np.isnan(proportions)
-    mean = np.nansum(proportions, axis=0) / np.maximum(measured.sum(0), 1)
-    return torch.from_numpy(np.log(mean / mean.sum() + _FLOOR).astype(np.float32))

@@ -24,7 +24,7 @@ _MAX_NEWTON_STEPS = 8
 @torch.inference_mode()
 def calibrate(
     module: SCDTLModule, molecules: MoleculeSplitter, fit_scale: bool
-) -> dict[str, float | np.ndarray]:
+) -> tuple[float, np.ndarray]:
     """Set the module's scale and dispersion from held-out molecules, and score it on them.
 
     The dispersion that scores a cell is estimated on the other half of the cells, so that no
@@ -41,8 +41,8 @@ def calibrate(
 
     Returns
     -------
-    ``deviance_explained``, pooled over genes and relative to the mean profile, and
-    ``gene_deviance_explained``, per gene (NaN below 20 held-out molecules).
+    Deviance of the held-out molecules explained beyond the mean profile: pooled over genes, and
+    per gene (NaN below 20 held-out molecules).
     """
     if fit_scale:
         module.log_ratio_scale.fill_(_best_scale(module, molecules))
@@ -67,15 +67,11 @@ def calibrate(
     explained = 1 - deviance[0] / deviance[1]
     explained[n_held_out < _MIN_MOLECULES] = float("nan")
     total = deviance.sum(1)
-    return {
-        "deviance_explained": float(1 - total[0] / total[1]) if total[1] > 0 else float("nan"),
-        "gene_deviance_explained": explained.numpy().astype(np.float32),
-    }
+    pooled = float(1 - total[0] / total[1]) if total[1] > 0 else float("nan")
+    return pooled, explained.numpy().astype(np.float32)
 
 
-def mean_profile_dispersion(
-    kept: sparse.csr_matrix, held_out: sparse.csr_matrix
-) -> torch.Tensor:
+def mean_profile_dispersion(kept: sparse.csr_matrix, held_out: sparse.csr_matrix) -> torch.Tensor:
     """Dispersion around the mean profile, where training starts; on stored values only.
 
     Parameters

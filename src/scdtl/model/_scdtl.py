@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from scipy import sparse
+from scvi import settings
 from scvi.data import AnnDataManager
 from scvi.data.fields import CategoricalObsField, LayerField
 from scvi.model.base import BaseModelClass, UnsupervisedTrainingMixin
@@ -17,10 +18,11 @@ from scvi.model.base import BaseModelClass, UnsupervisedTrainingMixin
 from scdtl._compat import quiet_lightning
 from scdtl._constants import REGISTRY_KEYS
 from scdtl.model._calibration import calibrate, mean_profile_dispersion
+from scdtl.model._profiles import log_mean_of_batches
 from scdtl.model._scales import Scale, on_scale
+from scdtl.model._transfer import co_expression_order, transfer
 from scdtl.module._gene_order import gene_vectors, order_by_similarity
-from scdtl.module._likelihood import LOG_ZERO
-from scdtl.module._scdtl import N_BULK_LATENTS, SCDTLModule
+from scdtl.module._scdtl import SCDTLModule
 from scdtl.pretrained import match_genes
 from scdtl.train._molecules import MoleculeSplitter
 from scdtl.train._plan import SCDTLTrainingPlan
@@ -39,8 +41,6 @@ _STEPS_PER_VALIDATION = 16
 _LR = 4e-3
 _CELLS_AT_FULL_LR = 1_000
 _MIN_LR_FRACTION = 1 / 8
-_PROFILE_PSEUDOCOUNT = 0.5
-_BATCH_PSEUDOCOUNTS_PER_GENE = 5.0
 
 
 class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
@@ -92,7 +92,7 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
         n_hidden: int = 128,
         n_latent: int = 32,
         dropout_rate: float = 0.1,
-        patch_size: int = 32,
+        patch_size: int = 64,
     ):
         super().__init__(adata, registry)
         stats = self.summary_stats
@@ -100,8 +100,8 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
             stats.n_vars, stats.n_batch, n_hidden, n_latent, dropout_rate, patch_size
         )
         if adata is not None:
-            counts, _ = self._registered(self.adata)
-            self._set_gene_order(order_by_similarity(gene_vectors(counts)))
+            self._set_log_mean(*self._ordered(self.adata))
+        self.is_trained_: bool
         self.transfer_: dict = {}
         self.in_bulk_ = np.zeros(stats.n_vars, dtype=bool)
         self.held_out_: dict = {}
@@ -175,35 +175,22 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
 
         weights = as_weights(bulk)
         position = match_genes(list(adata.var_names), weights.genes, weights.ensembl_ids)
-        model = cls(adata, **weights.architecture, **model_kwargs)
+        model = cls(adata, None, **weights.architecture, **model_kwargs)
         model._transfer(weights, position)
         return model
 
     def _transfer(self, weights: BulkWeights, position: np.ndarray) -> None:
         """Gather bulk weights by gene; genes unknown to bulk start at zero."""
-        rank = np.argsort(weights.tensors["gene_order"])
-        unknown_last = len(rank) + np.arange(len(position))
-        self._set_gene_order(np.argsort(np.where(position >= 0, rank[position], unknown_last)))
-
-        ordered = position[self.module.gene_order.numpy()]
-        known = torch.from_numpy(ordered >= 0)
-        gathered = torch.from_numpy(np.maximum(ordered, 0))
-        with torch.no_grad():
-            for name, parameter in self.module.dae.named_parameters():
-                if name == "decoder.batch.weight":
-                    continue  # batches are the cells' own
-                value = torch.from_numpy(weights.tensors[name])
-                if name == "encoder.genes.weight":
-                    value = value[:, gathered] * known
-                elif name.startswith("decoder.genes"):
-                    value = value[gathered] * (known if value.ndim == 1 else known[:, None])
-                parameter.copy_(value)
-        self.module.bulk_latents.copy_(torch.from_numpy(weights.tensors["latents"][:N_BULK_LATENTS]))
+        self._set_gene_order(co_expression_order(weights, position))
+        transfer(weights, position[self.module.gene_order.numpy()], self.module.dae)
+        self.module.bulk_latents.copy_(
+            torch.from_numpy(np.resize(weights.tensors["latents"], self.module.bulk_latents.shape))
+        )
         self.in_bulk_ = position >= 0
         self.transfer_ = {
             "name": weights.name,
             "sha256": weights.sha256,
-            "n_genes_matched": int(known.sum()),
+            "n_genes_matched": int(self.in_bulk_.sum()),
             "n_genes": len(position),
         }
 
@@ -213,7 +200,7 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
         self._set_log_mean(*self._ordered(self.adata))
 
     def _set_log_mean(self, counts: sparse.csr_matrix, batch_index: np.ndarray) -> None:
-        profiles = _log_mean_profiles(counts, batch_index, self.summary_stats.n_batch)
+        profiles = log_mean_of_batches(counts, batch_index, self.summary_stats.n_batch)
         self.module.log_mean.copy_(profiles)
 
     def train(
@@ -253,6 +240,9 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
         **trainer_kwargs
             Arguments of :class:`~scvi.train.Trainer`.
         """
+        if not (self.transfer_ or self.is_trained_):
+            unordered, _ = self._registered(self.adata)
+            self._set_gene_order(order_by_similarity(gene_vectors(unordered)))
         counts, batch_index = self._ordered(self.adata)
         molecules = self._data_splitter_cls(
             counts, batch_index, batch_size, held_out_fraction, int(torch.randint(2**31, (1,)))
@@ -270,7 +260,9 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
         if max_epochs > 0:
             callbacks = list(trainer_kwargs.pop("callbacks", []))
             if early_stopping:
-                callbacks.append(EarlyStopping("validation_loss", patience=early_stopping_patience))
+                callbacks.append(
+                    EarlyStopping("validation_loss", patience=early_stopping_patience)
+                )
             every = max(1, round(_STEPS_PER_VALIDATION / steps_per_epoch))
             # Few cells are soon known by heart: smaller steps let the held-out molecules say when.
             lr = _LR * float(np.clip(molecules.n_train / _CELLS_AT_FULL_LR, _MIN_LR_FRACTION, 1))
@@ -289,11 +281,12 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
                     ),
                 )
         self.module.eval()
-        self.held_out_ = calibrate(self.module, molecules, fit_scale=not self.is_trained_)
+        explained, by_gene = calibrate(self.module, molecules, fit_scale=not self.is_trained_)
         position = np.argsort(self.module.gene_order.cpu().numpy())
-        self.held_out_["gene_deviance_explained"] = self.held_out_["gene_deviance_explained"][
-            position
-        ]
+        self.held_out_ = {
+            "deviance_explained": explained,
+            "gene_deviance_explained": by_gene[position],
+        }
         self._set_log_mean(counts, batch_index)
         self.is_trained_ = True
 
@@ -314,24 +307,28 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
     # Inference
 
     def _predict(
-        self, adata: AnnData | None, indices: Sequence[int] | None, batch_size: int | None
+        self, adata: AnnData, cells: np.ndarray, batch_size: int | None
     ) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]]:
         """Yield, block by block: rows of the result, counts, batch and network outputs."""
-        self._check_if_trained(warn=False)
-        adata = self._validate_anndata(adata)
-        self._check_genes(adata)
         counts, batch_index = self._ordered(adata)
-        indices = np.arange(adata.n_obs) if indices is None else np.asarray(indices)
-        if indices.dtype == bool:
-            indices = np.flatnonzero(indices)
         self.module.eval()
-        step = batch_size or 128
-        for start in range(0, len(indices), step):
-            rows = indices[start : start + step]
+        step = batch_size or settings.batch_size
+        for start in range(0, len(cells), step):
+            rows = cells[start : start + step]
             block = torch.from_numpy(counts[rows].toarray()).to(self.device)
             batch = torch.from_numpy(batch_index[rows]).to(self.device)
             inferred = self.module.inference(block, batch)
             yield slice(start, start + len(rows)), block, batch, inferred
+
+    def _query(
+        self, adata: AnnData | None, indices: Sequence[int] | None
+    ) -> tuple[AnnData, np.ndarray]:
+        """Check the data of a query; return them with the rows asked for."""
+        self._check_if_trained(warn=False)
+        query: AnnData = self._validate_anndata(adata)
+        self._check_genes(query)
+        cells = np.arange(query.n_obs) if indices is None else np.asarray(indices)
+        return query, np.flatnonzero(cells) if cells.dtype == bool else cells
 
     def _check_genes(self, adata: AnnData) -> None:
         expected = self.get_var_names()
@@ -396,7 +393,7 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
         ValueError
             If the genes differ, a gene, batch or scale is unknown, or the arguments contradict.
         """
-        adata_ = self._validate_anndata(adata)
+        query, cells = self._query(adata, indices)
         if scale not in get_args(Scale):
             raise ValueError(f"scale={scale!r} is unknown; use one of {get_args(Scale)}.")
         if replace not in ("all", "zeros"):
@@ -414,17 +411,14 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
         names = self.get_var_names()
         genes = self._columns(gene_list)
         columns = torch.argsort(self.module.gene_order)[genes]
-        cells = np.arange(adata_.n_obs) if indices is None else np.asarray(indices)
-        if cells.dtype == bool:
-            cells = np.flatnonzero(cells)
         sizes = None
         if library_size is not None:
-            sizes = np.broadcast_to(np.asarray(library_size, dtype=np.float32), len(cells))
+            sizes = np.broadcast_to(np.asarray(library_size, dtype=np.float32), (len(cells),))
         target_batch = self._batch_code(transform_batch)
 
         values = np.empty((len(cells), len(genes)), dtype=np.float32)
         stds = np.empty_like(values) if return_std else None
-        for rows, counts, batch, inferred in self._predict(adata, cells, batch_size):
+        for rows, counts, batch, inferred in self._predict(query, cells, batch_size):
             value, std = on_scale(
                 self.module,
                 counts,
@@ -439,12 +433,11 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
             values[rows] = value[:, columns].cpu().numpy()
             if stds is not None and std is not None:
                 stds[rows] = std[:, columns].cpu().numpy()
+        results: list = [values] if stds is None else [values, stds]
         if not return_numpy:
-            labels = {"index": adata_.obs_names[cells], "columns": names[genes], "copy": False}
-            values = pd.DataFrame(values, **labels)
-            if stds is not None:
-                stds = pd.DataFrame(stds, **labels)
-        return values if stds is None else (values, stds)
+            labels = {"index": query.obs_names[cells], "columns": names[genes], "copy": False}
+            results = [pd.DataFrame(result, **labels) for result in results]
+        return results[0] if stds is None else tuple(results)
 
     def get_normalized_expression(self, *args, **kwargs):
         """Alias of :meth:`get_imputed_expression`, by which scvi-tools' utilities find it."""
@@ -468,9 +461,10 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
         batch_size
             Cells per block.
         """
+        query, cells = self._query(adata, indices)
         blocks = [
             inferred["latent"].cpu().numpy()
-            for _, _, _, inferred in self._predict(adata, indices, batch_size)
+            for _, _, _, inferred in self._predict(query, cells, batch_size)
         ]
         return np.concatenate(blocks)
 
@@ -492,21 +486,3 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
         if str(batch) not in codes:
             raise ValueError(f"transform_batch={batch!r} is none of {', '.join(codes)}.")
         return codes[str(batch)]
-
-
-def _log_mean_profiles(
-    counts: sparse.csr_matrix, batch_index: np.ndarray, n_batch: int
-) -> torch.Tensor:
-    """Log of the mean profile of each batch (batches × genes), shrunken towards that of all."""
-    total = np.asarray(counts.sum(0), dtype=np.float64).ravel()
-    detected = total > 0
-    profile = np.where(detected, total + _PROFILE_PSEUDOCOUNT, 0)
-    profile /= max(profile.sum(), 1)
-    profiles = np.repeat(profile[None], n_batch, axis=0)
-    if n_batch > 1:
-        prior = _BATCH_PSEUDOCOUNTS_PER_GENE * len(total) * profile
-        for batch in range(n_batch):
-            own = np.asarray(counts[batch_index == batch].sum(0)).ravel() + prior
-            profiles[batch] = own / max(own.sum(), 1)
-    log_profiles = np.log(np.where(profiles > 0, profiles, 1))
-    return torch.from_numpy(np.where(profiles > 0, log_profiles, LOG_ZERO).astype(np.float32))

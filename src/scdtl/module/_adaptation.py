@@ -28,7 +28,7 @@ def maximum_mean_discrepancy(cells: torch.Tensor, bulk: torch.Tensor) -> torch.T
     pooled = torch.cat([cells, bulk])
     distances = torch.cdist(pooled, pooled).square()
     width = distances.detach().mean().clamp(min=1e-8)
-    kernel = sum(torch.exp(-distances / (scale * width)) for scale in _BANDWIDTHS)
-    kernel = kernel / len(_BANDWIDTHS)
+    kernels = [torch.exp(-distances / (scale * width)) for scale in _BANDWIDTHS]
+    kernel = torch.stack(kernels).mean(0)
     n = len(cells)
     return kernel[:n, :n].mean() + kernel[n:, n:].mean() - 2 * kernel[:n, n:].mean()

@@ -13,14 +13,14 @@ class _MultinomialNLL(torch.autograd.Function):
     """Softmax once forward; backward is ``total * proportions - target``, in place."""
 
     @staticmethod
-    def forward(ctx, logits, log_mean, target):  # type: ignore[no-untyped-def]
+    def forward(ctx, logits, log_mean, target):
         log_proportions = torch.log_softmax(logits + log_mean, dim=1)
         ctx.save_for_backward(log_proportions, target)
         return -(target * log_proportions).sum(1)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_loss):  # type: ignore[no-untyped-def]
+    def backward(ctx, grad_loss):
         log_proportions, target = ctx.saved_tensors
         total = target.sum(1, keepdim=True)
         gradient = log_proportions.exp().mul_(total).sub_(target)

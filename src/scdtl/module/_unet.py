@@ -30,7 +30,7 @@ class UNet(nn.Module):
         Number of neighbouring genes in a patch.
     """
 
-    def __init__(self, n_genes: int, patch_size: int = 32):
+    def __init__(self, n_genes: int, patch_size: int = 64):
         super().__init__()
         self.n_genes = n_genes
         self.patch_size = patch_size
@@ -50,7 +50,7 @@ class UNet(nn.Module):
         self.last = _convolution(_CHANNELS[0], _CHANNELS[0])
 
     def forward(self, deviation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return log-ratios (cells × genes) and a summary of the coarsest level (cells × ``n_context``)."""
+        """Return log-ratios, cells × genes, and the coarsest level's mean, cells × ``n_context``."""
         n_cells = len(deviation)
         n_padding = self.n_patches * self.patch_size - self.n_genes
         padded = F.pad(deviation, (0, n_padding))

@@ -214,10 +214,10 @@ def impute(
     arrays = imputed if isinstance(imputed, tuple) else (imputed,)
     names = (key_added, f"{key_added}_std")
     layers = {
-        name: _in_place_of(array, adata, genes)
-        for name, array in zip(names, arrays, strict=False)
+        name: _in_place_of(array, adata, genes) for name, array in zip(names, arrays, strict=False)
     }
     result = adata.copy() if copy else adata
+    result.layers.pop(f"{key_added}_std", None)  # of an own earlier result
     for name, array in layers.items():
         result.layers[name] = array
     result.obsm[f"X_{key_added}"] = latent
@@ -226,7 +226,7 @@ def impute(
     result.uns[key_added] = _provenance(params, model)
     _report(model, adata)
     returned = [thing for thing, wanted in ((result, copy), (model, return_model)) if wanted]
-    return (tuple(returned) if len(returned) > 1 else returned[0]) if returned else None  # type: ignore[return-value]
+    return (tuple(returned) if len(returned) > 1 else returned[0]) if returned else None
 
 
 def _shell(adata: AnnData, counts: sparse.csr_matrix, batch_key: str | None) -> AnnData:
@@ -253,7 +253,8 @@ def _in_place_of(
 
 def _provenance(params: dict[str, Any], model: SCDTL) -> dict[str, Any]:
     history = {
-        name: frame[name].to_numpy(dtype=np.float64) for name, frame in (model.history or {}).items()
+        name: frame[name].to_numpy(dtype=np.float64)
+        for name, frame in (model.history or {}).items()
     }
     return {
         "params": params,
@@ -261,7 +262,7 @@ def _provenance(params: dict[str, Any], model: SCDTL) -> dict[str, Any]:
         "versions": {name: version(name) for name in _VERSIONS_OF},
         "history": history,
         "held_out_deviance_explained": model.held_out_["deviance_explained"],
-        "use": "Clustering, visualisation, gene-gene plots. Not for differential expression tests.",
+        "use": "Clustering, visualisation, plots of genes. Not for differential expression tests.",
     }
 
 

@@ -130,7 +130,9 @@ def load_weights(name_or_path: str | Path) -> BulkWeights:
     try:
         with safe_open(path, framework="numpy") as file:
             header = _read_header(file.metadata(), path)
-            _check_shapes({key: file.get_slice(key).get_shape() for key in file.keys()}, header, path)  # noqa: SIM118
+            _check_shapes(
+                {key: file.get_slice(key).get_shape() for key in file.keys()}, header, path
+            )
             tensors = {key: file.get_tensor(key) for key in _TENSORS}
     except SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file: {error}") from error

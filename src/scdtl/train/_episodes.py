@@ -65,7 +65,7 @@ class Episodes(IterableDataset):
         return self.n_episodes
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        seed = torch.randint(2**31, (1,)).item() if self.seed is None else self.seed
+        seed = int(torch.randint(2**31, (1,))) if self.seed is None else self.seed
         generator = np.random.default_rng(seed)
         for _ in range(self.n_episodes):
             yield self.draw(generator)
@@ -94,8 +94,11 @@ class Episodes(IterableDataset):
         chosen = [first, *generator.choice(alike, n_more, replace=False)] if n_more else [first]
         n_types = int(generator.integers(4, 33))
         rows = [
-            generator.choice(self._samples[s], min(len(self._samples[s]), -(-n_types // len(chosen))),
-                             replace=False)
+            generator.choice(
+                self._samples[s],
+                min(len(self._samples[s]), -(-n_types // len(chosen))),
+                replace=False,
+            )
             for s in chosen
         ]
         types = self.profiles[np.concatenate(rows)]
@@ -139,7 +142,7 @@ class EpisodeSplitter(pl.LightningDataModule):
         super().__init__()
         self.profiles, self.studies, self.units = profiles, studies, units
         self.batch_size, self.n_episodes, self.num_workers = batch_size, n_episodes, num_workers
-        generator = np.random.default_rng(torch.randint(2**31, (1,)).item())
+        generator = np.random.default_rng(int(torch.randint(2**31, (1,))))
         held_out = generator.random(len(studies)) < _VALIDATION_FRACTION
         for study in np.unique(studies):  # a study keeps most of its samples for training
             rows = np.flatnonzero(studies == study)
@@ -151,11 +154,16 @@ class EpisodeSplitter(pl.LightningDataModule):
 
     def _loader(self, rows: np.ndarray, n_episodes: int, seed: int | None) -> DataLoader:
         episodes = Episodes(
-            self.profiles[rows], self.studies[rows], self.units[rows],
-            self.batch_size, n_episodes, seed,
+            self.profiles[rows],
+            self.studies[rows],
+            self.units[rows],
+            self.batch_size,
+            n_episodes,
+            seed,
         )
         return DataLoader(
-            episodes, batch_size=None,
+            episodes,
+            batch_size=None,
             num_workers=self.num_workers if seed is None else 0,
             persistent_workers=False,
         )

@@ -40,9 +40,14 @@ def thin(
     The kept molecules and the others, both with the structure arrays of ``counts`` itself: do
     not change them in place.
     """
-    if np.ndim(fraction):
-        fraction = np.repeat(fraction, np.diff(counts.indptr))
-    kept = generator.binomial(counts.data.astype(np.int64), fraction).astype(np.float32)
+    fraction = np.repeat(
+        np.broadcast_to(fraction, counts.shape[0]).astype(np.float32), np.diff(counts.indptr)
+    )
+    # Most counts are 1 (or stored zeros): for them the draw is one comparison.
+    one = generator.random(len(counts.data), dtype=np.float32) < fraction
+    kept = np.minimum(counts.data, one, dtype=np.float32)
+    several = np.flatnonzero(counts.data > 1)
+    kept[several] = generator.binomial(counts.data[several].astype(np.int64), fraction[several])
     parts = []
     for values in (kept, counts.data - kept):
         part = sparse.csr_matrix((values, counts.indices, counts.indptr), shape=counts.shape)

@@ -68,7 +68,7 @@ class AveragedTrainingPlan(TrainingPlan):
         progress = min(1.0, step / self.n_decay_steps)
         return warmup * 0.5 * (1 + math.cos(math.pi * progress))
 
-    def _parameters_to_train(self) -> list[torch.nn.Parameter]:
+    def _parameters_to_train(self) -> list[torch.Tensor]:
         return [p for p in self.module.parameters() if p.requires_grad]
 
     def training_step(self, batch, batch_idx):

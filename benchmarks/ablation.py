@@ -1,0 +1,64 @@
+"""What each part of scdtl is good for: all of it, then one part off at a time.
+
+    python benchmarks/ablation.py DATA_FOLDER --out ablation.csv
+
+Data, splits, scores and columns of the CSV file are those of `accuracy.py`. The last column of a
+table is the mean over data sets of the difference to the full model, in the same split.
+
+without bulk            the DAE starts at random, and there is no MMD
+without MMD             starts from bulk, but is not aligned with it
+without U-Net           the DAE branch alone
+without attention       the mean of the two branches' logits
+without branch losses   only the fused prediction is trained
+without posterior       the prediction is the result; early stopping still looks at the posterior
+cells held out          10 % of the cells, not of the molecules, tell when to stop and set the
+                        dispersion; all molecules of the other cells are trained on
+without early stopping  400 steps and no validation: the result is the last average of the weights
+without averaging       validation and result take the weights of the step itself
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import pandas as pd
+from _data import HELD_OUT, UMI_DATASETS, split
+from _report import Results
+from _tables import ablation
+from _variants import FULL, VARIANTS
+from accuracy import cells_argument
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, help="folder of .h5ad files with counts in X")
+    parser.add_argument("--datasets", nargs="+", default=UMI_DATASETS, metavar="NAME")
+    parser.add_argument("--n-cells", nargs="+", type=cells_argument, default=[None, 100])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--out", type=Path, help="CSV file for every row")
+    return parser.parse_args()
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    results = Results(arguments.out)
+    variants = dict.fromkeys([FULL, *arguments.variants])
+    for name in arguments.datasets:
+        for n_cells in arguments.n_cells:
+            for seed in arguments.seeds:
+                adata = split(arguments.folder, name, n_cells, seed)
+                labels = {"dataset": name, "cells": "all" if n_cells is None else n_cells}
+                for variant in variants:
+                    results.add(adata, variant, seed, HELD_OUT, **labels)
+    if results.rows:
+        print(ablation(pd.DataFrame(results.rows)))
+    return len(results.failures) > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

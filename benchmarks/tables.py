@@ -1,0 +1,45 @@
+"""Pages and figure of the documentation, from the CSV files of the benchmarks.
+
+    python benchmarks/tables.py
+
+Reads `docs/_static/benchmarks/{accuracy,downsampling,ablation,step}.csv`, the files that
+`--out` of these benchmarks writes, and writes `docs/benchmarks/*.md`, which `docs/benchmarks.md`
+includes, and `docs/_static/benchmarks.png`. No number in the documentation is typed by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import _tables
+import pandas as pd
+from _figure import draw
+
+DOCS = Path(__file__).parents[1] / "docs"
+WRITERS = {
+    "accuracy": _tables.accuracy,
+    "downsampling": _tables.downsampling,
+    "ablation": _tables.ablation,
+    "step": _tables.step,
+}
+MISSING = "*Not measured yet.*\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--docs", type=Path, default=DOCS, help="folder of the documentation")
+    docs = parser.parse_args().docs
+    (docs / "benchmarks").mkdir(exist_ok=True)
+    for name, write in WRITERS.items():
+        csv = docs / "_static" / "benchmarks" / f"{name}.csv"
+        text = write(pd.read_csv(csv, dtype={"cells": str})) if csv.exists() else MISSING
+        (docs / "benchmarks" / f"{name}.md").write_text(text, encoding="utf-8")
+        if name == "accuracy" and csv.exists():
+            draw(pd.read_csv(csv, dtype={"cells": str}), docs / "_static" / "benchmarks.png")
+
+
+if __name__ == "__main__":
+    main()

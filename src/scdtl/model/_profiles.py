@@ -1,0 +1,58 @@
+"""Mean profiles: what every prediction is relative to."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy import sparse
+
+from scdtl.module._likelihood import LOG_ZERO
+
+_PSEUDOCOUNT = 0.5
+_BATCH_PSEUDOCOUNTS_PER_GENE = 5.0
+_FLOOR = 1e-8
+
+
+def log_mean_of_batches(
+    counts: sparse.csr_matrix, batch_index: np.ndarray, n_batch: int
+) -> torch.Tensor:
+    """Log of the mean profile of each batch, shrunken towards that of all cells.
+
+    Parameters
+    ----------
+    counts
+        Counts, cells × genes.
+    batch_index
+        Batch of each cell.
+    n_batch
+        Number of batches.
+
+    Returns
+    -------
+    Batches × genes; genes without any count get ``LOG_ZERO``.
+    """
+    total = np.asarray(counts.sum(0), dtype=np.float64).ravel()
+    profile = np.where(total > 0, total + _PSEUDOCOUNT, 0)
+    profile /= max(profile.sum(), 1)
+    profiles = np.repeat(profile[None], n_batch, axis=0)
+    if n_batch > 1:
+        prior = _BATCH_PSEUDOCOUNTS_PER_GENE * len(total) * profile
+        for batch in range(n_batch):
+            own = np.asarray(counts[batch_index == batch].sum(0)).ravel() + prior
+            profiles[batch] = own / max(own.sum(), 1)
+    log_profiles = np.log(np.where(profiles > 0, profiles, 1))
+    return torch.from_numpy(np.where(profiles > 0, log_profiles, LOG_ZERO).astype(np.float32))
+
+
+def log_mean_of_samples(expression: np.ndarray) -> torch.Tensor:
+    """Log of the mean proportion of each gene over the bulk samples that measured it.
+
+    Parameters
+    ----------
+    expression
+        Samples × genes on a linear scale; NaN where a gene was not measured.
+    """
+    proportions = expression / np.nansum(expression, axis=1, keepdims=True)
+    n_measured = np.maximum((~np.isnan(proportions)).sum(0), 1)
+    mean = np.nansum(proportions, axis=0) / n_measured
+    return torch.from_numpy(np.log(mean / mean.sum() + _FLOOR).astype(np.float32))

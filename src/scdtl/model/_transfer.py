@@ -1,0 +1,53 @@
+"""Transfer: bulk weights gathered, gene by gene, into the DAE of a data set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from scdtl.module._dae import DAE
+    from scdtl.pretrained import BulkWeights
+
+
+@torch.no_grad()
+def transfer(weights: BulkWeights, position: np.ndarray, dae: DAE) -> None:
+    """Start a DAE from bulk weights; genes unknown to bulk start at zero.
+
+    Parameters
+    ----------
+    weights
+        Bulk weights.
+    position
+        For each gene of the DAE its position among the genes of the weights, or -1.
+    dae
+        What to fill, with the architecture of the weights.
+    """
+    known = torch.from_numpy(position >= 0)
+    gathered = torch.from_numpy(np.maximum(position, 0))
+    for name, parameter in dae.named_parameters():
+        if name == "decoder.batch.weight":
+            continue  # batches are the cells' own
+        value = torch.from_numpy(weights.tensors[name])
+        if name == "encoder.genes.weight":
+            value = value[:, gathered] * known
+        elif name.startswith("decoder.genes"):
+            value = value[gathered] * (known if value.ndim == 1 else known[:, None])
+        parameter.copy_(value)
+
+
+def co_expression_order(weights: BulkWeights, position: np.ndarray) -> np.ndarray:
+    """Order of a data set's genes along the U-Net: that of bulk, unknown genes last.
+
+    Parameters
+    ----------
+    weights
+        Bulk weights.
+    position
+        For each gene of the data its position among the genes of the weights, or -1.
+    """
+    rank = np.argsort(weights.tensors["gene_order"])
+    unknown_last = len(rank) + np.arange(len(position))
+    return np.argsort(np.where(position >= 0, rank[position], unknown_last))

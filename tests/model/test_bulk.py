@@ -1,0 +1,259 @@
+"""Tests of BulkDAE, and of what SCDTL takes over from it."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import anndata
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file
+from scipy import sparse
+
+from scdtl import SCDTL, BulkDAE
+from scdtl.datasets import toy, toy_bulk
+from scdtl.model._bulk import as_weights
+from scdtl.pretrained import load_weights
+
+
+def train_bulk(bulk, max_epochs=1, n_episodes=4, **setup):
+    BulkDAE.setup_anndata(bulk, **setup)
+    model = BulkDAE(bulk, n_hidden=8, n_latent=3)
+    model.train(max_epochs=max_epochs, n_episodes=n_episodes, enable_progress_bar=False)
+    return model
+
+
+# Input
+
+
+def test_too_few_samples_are_refused():
+    with pytest.raises(ValueError, match="2 bulk samples are too few"):
+        BulkDAE.setup_anndata(toy_bulk(n_samples=2))
+
+
+def test_few_samples_pass_with_a_note(caplog):
+    with caplog.at_level(logging.WARNING, logger="scdtl"):
+        train_bulk(toy_bulk(n_samples=6))
+    assert "Only 6 bulk samples" in caplog.text
+
+
+@pytest.mark.parametrize("form", [np.array, sparse.csr_matrix], ids=["dense", "sparse"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (np.log1p, "looks like logarithms"),
+        (lambda x: x - 1, "not negative"),
+        (lambda x: np.where(x == x.max(), np.inf, x), "finite"),
+    ],
+    ids=["logged", "negative", "infinite"],
+)
+def test_values_that_are_no_linear_expression_are_refused(change, message, form):
+    bulk = toy_bulk()
+    bulk.X = form(change(bulk.X.toarray()))
+    with pytest.raises(ValueError, match=message):
+        BulkDAE.setup_anndata(bulk)
+    assert not bulk.uns
+
+
+def test_a_layer_and_genes_that_a_study_lacks_are_allowed():
+    bulk = toy_bulk()
+    expression = bulk.X.toarray()
+    expression[(bulk.obs["study"] == "study0").to_numpy(), 7] = np.nan
+    bulk.layers["fpkm"] = expression
+    bulk.X = np.log1p(bulk.X.toarray())
+    weights = train_bulk(bulk, layer="fpkm", study_key="study").to_weights()
+    assert all(np.isfinite(value).all() for value in weights.tensors.values())
+
+
+# Training
+
+
+def test_loss_falls_in_training_and_validation():
+    model = train_bulk(toy_bulk(), max_epochs=8, n_episodes=25, study_key="study")
+    losses = {name: frame[name].to_numpy(dtype=float) for name, frame in model.history.items()}
+    assert len(losses["train_loss"]) == len(losses["validation_loss"]) == 8
+    assert losses["validation_loss"][-1] < losses["validation_loss"][0]
+    assert losses["train_loss"][4:].mean() < losses["train_loss"][:4].mean()
+
+
+def test_repr_tells_architecture_and_training(toy_bulk_model, capsys):
+    repr(toy_bulk_model)  # scvi-tools prints it
+    printed = capsys.readouterr().out
+    assert "BulkDAE with n_hidden: 16, n_latent: 4" in printed
+    assert "Status: Trained" in printed.title()
+
+
+def test_mean_profile_is_that_of_the_samples(toy_bulk_model):
+    proportions = toy_bulk().X.toarray()
+    proportions /= proportions.sum(1, keepdims=True)
+    np.testing.assert_allclose(
+        toy_bulk_model.module.log_mean.exp(), proportions.mean(0), rtol=1e-4
+    )
+
+
+def test_weights_of_an_untrained_model_come_with_a_warning():
+    bulk = toy_bulk()
+    BulkDAE.setup_anndata(bulk)
+    with pytest.warns(UserWarning, match="untrained model"):
+        BulkDAE(bulk).to_weights()
+
+
+# Saving and exporting
+
+
+def assert_same_weights(first, second, rtol=0.0):
+    assert first.tensors.keys() == second.tensors.keys()
+    for name, value in first.tensors.items():
+        np.testing.assert_allclose(second.tensors[name], value, rtol=rtol, atol=rtol, err_msg=name)
+
+
+def test_a_saved_model_gives_the_same_weights(toy_bulk_model, tmp_path):
+    toy_bulk_model.save(tmp_path / "model")
+    again = BulkDAE.load(tmp_path / "model", toy_bulk(), accelerator="cpu")
+    assert_same_weights(again.to_weights(), toy_bulk_model.to_weights())
+    assert len(again.history["train_loss"]) == 2
+
+
+def test_an_exported_file_holds_the_weights_in_half_precision(toy_bulk_model, tmp_path):
+    path = tmp_path / "bulk.safetensors"
+    sha256 = toy_bulk_model.export(path, name="mine", species="toy")
+    loaded, given = load_weights(path), toy_bulk_model.to_weights()
+    assert_same_weights(given, loaded, rtol=1e-3)
+    assert loaded.sha256 == sha256
+    assert loaded.genes == list(toy_bulk().var_names)
+    assert loaded.ensembl_ids == [""] * 40
+    assert loaded.architecture == {"n_hidden": 16, "n_latent": 4}
+    assert loaded.provenance == {"n_samples": 30, "name": "mine", "species": "toy"}
+
+
+def test_ensembl_ids_go_along():
+    bulk = toy_bulk()
+    bulk.var["ensembl_id"] = [f"ENSG{number:011d}" for number in range(40)]
+    assert train_bulk(bulk).to_weights().ensembl_ids == list(bulk.var["ensembl_id"])
+
+
+def test_latents_are_spread_and_genes_ordered(toy_bulk_model):
+    tensors = toy_bulk_model.to_weights().tensors
+    assert tensors["latents"].shape == (256, 4)
+    assert (tensors["latents"].std(0) > 0).all()
+    assert np.array_equal(np.sort(tensors["gene_order"]), np.arange(40))
+
+
+# Transfer
+
+
+@pytest.fixture
+def cells():
+    """30 genes that bulk knows, shuffled among 10 that it does not."""
+    adata = toy()
+    names = np.array([f"GENE{number}" for number in range(30)] + [f"NEW{n}" for n in range(10)])
+    adata.var_names = np.random.default_rng(0).permutation(names)
+    SCDTL.setup_anndata(adata)
+    return adata
+
+
+def test_weights_of_known_genes_are_those_of_the_file_and_others_zero(cells, toy_weights_file):
+    model = SCDTL.from_bulk_model(toy_weights_file, cells)
+    file = load_file(toy_weights_file)
+    with safe_open(toy_weights_file, framework="numpy") as opened:
+        in_file = json.loads(opened.metadata()["scdtl"])["genes"]
+    state = {name: value.numpy() for name, value in model.module.dae.state_dict().items()}
+    names = cells.var_names[model.module.gene_order.numpy()]  # as the module has them
+    for column, name in enumerate(names):
+        found = {
+            "encoder.genes.weight": state["encoder.genes.weight"][:, column],
+            "decoder.genes.weight": state["decoder.genes.weight"][column],
+            "decoder.genes.bias": state["decoder.genes.bias"][column],
+        }
+        for key, value in found.items():
+            if name.startswith("NEW"):
+                assert not value.any()
+            else:
+                row = in_file.index(name)
+                expected = file[key][:, row] if key.startswith("encoder") else file[key][row]
+                assert np.array_equal(value, expected.astype(np.float32))
+    for key in file.keys() & state.keys():
+        if "genes" not in key:
+            assert np.array_equal(state[key], file[key].astype(np.float32))
+    assert np.array_equal(model.module.bulk_latents, file["latents"].astype(np.float32))
+
+
+def test_known_genes_follow_the_order_of_bulk_and_new_ones_come_last(cells, toy_weights_file):
+    model = SCDTL.from_bulk_model(toy_weights_file, cells)
+    weights = load_weights(toy_weights_file)
+    names = list(cells.var_names[model.module.gene_order.numpy()])
+    by_bulk = [weights.genes[gene] for gene in weights.tensors["gene_order"]]
+    assert names[:30] == [name for name in by_bulk if name in set(cells.var_names)]
+    assert all(name.startswith("NEW") for name in names[30:])
+
+
+def test_the_model_tells_what_was_transferred(cells, toy_weights_file):
+    model = SCDTL.from_bulk_model(toy_weights_file, cells)
+    assert np.array_equal(model.in_bulk_, cells.var_names.str.startswith("GENE"))
+    assert model.transfer_ == {
+        "name": "toy",
+        "sha256": load_weights(toy_weights_file).sha256,
+        "n_genes_matched": 30,
+        "n_genes": 40,
+    }
+    assert not model.is_trained
+
+
+def test_new_genes_are_learned(cells, toy_weights_file):
+    model = SCDTL.from_bulk_model(toy_weights_file, cells)
+    model.train(max_epochs=2, enable_progress_bar=False)
+    new = ~model.in_bulk_[model.module.gene_order.numpy()]
+    assert model.module.dae.encoder.genes.weight[:, new].any(0).all()
+    assert model.module.dae.decoder.genes.weight[new].any(1).all()
+
+
+def test_model_path_and_weights_start_alike(cells, toy_bulk_model, toy_weights_file):
+    kinds = [
+        toy_bulk_model,
+        toy_bulk_model.to_weights(),
+        toy_weights_file,
+        str(toy_weights_file),
+        load_weights(toy_weights_file),
+    ]
+    states = [SCDTL.from_bulk_model(bulk, cells).module.dae.state_dict() for bulk in kinds]
+    for state in states[1:]:
+        for name, value in states[0].items():
+            np.testing.assert_allclose(state[name], value, rtol=1e-3, atol=1e-3)
+
+
+def test_released_weights_are_found_by_name(pbmc_counts):
+    adata = pbmc_counts.copy()
+    SCDTL.setup_anndata(adata)
+    model = SCDTL.from_bulk_model("human", adata)
+    assert model.transfer_["name"] == "human"
+    assert model.in_bulk_.mean() > 0.8
+    assert model.module.dae.encoder.latent.out_features == 32
+
+
+def test_other_genes_are_refused(toy_weights_file):
+    adata = toy()
+    adata.var_names = [f"OTHER{number}" for number in range(40)]
+    SCDTL.setup_anndata(adata)
+    with pytest.raises(ValueError, match="Only 0 of 40"):
+        SCDTL.from_bulk_model(toy_weights_file, adata)
+
+
+def test_fewer_pseudo_cells_than_usual_serve_as_well(cells, toy_bulk_model):
+    weights = toy_bulk_model.to_weights()
+    weights.tensors["latents"] = weights.tensors["latents"][:100]
+    model = SCDTL.from_bulk_model(weights, cells)
+    latents = model.module.bulk_latents.numpy()
+    assert set(map(tuple, latents)) == set(map(tuple, weights.tensors["latents"]))
+
+
+def test_a_bulk_anndata_becomes_weights(monkeypatch):
+    train = BulkDAE.train
+    monkeypatch.setattr(
+        BulkDAE, "train", lambda self: train(self, 1, n_episodes=2, enable_progress_bar=False)
+    )
+    bulk = anndata.AnnData(toy_bulk().X, var=toy_bulk().var)
+    weights = as_weights(bulk)
+    assert weights.genes == list(bulk.var_names)
+    assert not bulk.uns

@@ -1,0 +1,101 @@
+"""Tests of the pseudo-cells made of bulk samples."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from scdtl._constants import REGISTRY_KEYS
+from scdtl.datasets import toy_bulk
+from scdtl.module._likelihood import LOG_ZERO
+from scdtl.train._episodes import Episodes, EpisodeSplitter
+
+STUDIES = np.arange(30) % 3
+
+
+@pytest.fixture
+def profiles():
+    return toy_bulk().X.toarray()
+
+
+def draw(profiles, studies=STUDIES, units=None, n_episodes=20, seed=0):
+    units = np.zeros(len(studies), dtype=int) if units is None else units
+    return list(Episodes(profiles, studies, units, 16, n_episodes, seed))
+
+
+def test_episodes_are_counts_around_known_proportions(profiles):
+    episodes = draw(profiles)
+    assert len(episodes) == 20
+    for episode in episodes:
+        counts, target = episode[REGISTRY_KEYS.X_KEY], episode[REGISTRY_KEYS.TARGET_KEY]
+        assert counts.shape == target.shape == (16, 40)
+        assert counts.dtype == target.dtype == torch.float32
+        assert torch.equal(counts, counts.round())
+        torch.testing.assert_close(target.sum(1), torch.ones(16))
+        torch.testing.assert_close(episode[REGISTRY_KEYS.LOG_MEAN_KEY].exp(), target.mean(0))
+
+
+def test_counts_are_poisson_around_the_target(profiles):
+    residuals = []
+    for episode in draw(profiles, n_episodes=60):
+        counts, target = episode[REGISTRY_KEYS.X_KEY], episode[REGISTRY_KEYS.TARGET_KEY]
+        expected = target * counts.sum(1, keepdim=True)
+        residuals.append((counts - expected).square() / expected.clamp(min=1e-9))
+    chi2 = torch.cat(residuals).mean().item()
+    assert chi2 == pytest.approx(1 - 1 / 40, abs=0.05)  # depth was taken from the counts
+
+
+def test_same_seed_same_episodes(profiles):
+    first, second, other = (draw(profiles, n_episodes=3, seed=seed) for seed in (1, 1, 2))
+    for one, same, different in zip(first, second, other, strict=True):
+        assert all(torch.equal(one[key], same[key]) for key in one)
+        assert not torch.equal(one[REGISTRY_KEYS.X_KEY], different[REGISTRY_KEYS.X_KEY])
+
+
+def test_without_a_seed_every_pass_is_new_and_follows_torch(profiles):
+    episodes = Episodes(profiles, STUDIES, np.zeros(30, dtype=int), 16, 1)
+    torch.manual_seed(0)
+    first, second = (next(iter(episodes))[REGISTRY_KEYS.X_KEY] for _ in range(2))
+    torch.manual_seed(0)
+    again = next(iter(episodes))[REGISTRY_KEYS.X_KEY]
+    assert torch.equal(first, again)
+    assert not torch.equal(first, second)
+
+
+def test_a_gene_that_a_drawn_study_lacks_is_absent(profiles):
+    profiles[STUDIES == 0, 5] = np.nan
+    profiles[:, 7] = np.nan
+    n_absent = 0
+    for episode in draw(profiles, n_episodes=40):
+        assert all(torch.isfinite(value).all() for value in episode.values())
+        log_mean = episode[REGISTRY_KEYS.LOG_MEAN_KEY]
+        assert log_mean[7] == LOG_ZERO
+        absent = log_mean == LOG_ZERO
+        n_absent += int(absent[5])
+        assert not episode[REGISTRY_KEYS.X_KEY][:, absent].any()
+        assert not episode[REGISTRY_KEYS.TARGET_KEY][:, absent].any()
+        torch.testing.assert_close(episode[REGISTRY_KEYS.TARGET_KEY].sum(1), torch.ones(16))
+    assert 0 < n_absent < 40
+
+
+def test_only_studies_of_one_unit_are_mixed():
+    profiles = np.zeros((30, 40), dtype=np.float32)
+    profiles[STUDIES == 0, :20] = 1.0
+    profiles[STUDIES != 0, 20:] = 1.0
+    for episode in draw(profiles, units=(STUDIES != 0).astype(int)):
+        mean = episode[REGISTRY_KEYS.LOG_MEAN_KEY].exp()
+        assert (mean[:20].sum() < 1e-3) != (mean[20:].sum() < 1e-3)
+
+
+def test_samples_of_validation_are_not_in_training(profiles):
+    torch.manual_seed(0)
+    studies = np.repeat([0, 1], [25, 5])
+    splitter = EpisodeSplitter(profiles, studies, np.zeros(30, dtype=int), 16, 4)
+    assert not set(splitter.train_idx) & set(splitter.val_idx)
+    assert len(splitter.train_idx) + len(splitter.val_idx) == 30
+    assert set(np.flatnonzero(studies == 1)) <= set(splitter.train_idx)
+    assert len(list(splitter.train_dataloader())) == 4
+    fixed = [[e[REGISTRY_KEYS.X_KEY] for e in splitter.val_dataloader()] for _ in range(2)]
+    assert fixed[0]
+    assert all(torch.equal(*pair) for pair in zip(*fixed, strict=True))
