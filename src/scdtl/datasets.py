@@ -100,14 +100,14 @@ def toy(
 
 
 def toy_bulk(n_samples: int = 30, n_vars: int = 40, seed: int = 0) -> AnnData:
-    """Draw bulk counts from the gene programmes of :func:`toy`, so that transfer helps.
+    """Draw bulk counts that share gene programmes with :func:`~scdtl.datasets.toy`.
 
     Parameters
     ----------
     n_samples
         Number of samples.
     n_vars
-        Number of genes, named as in :func:`toy`.
+        Number of genes, named as in :func:`~scdtl.datasets.toy`.
     seed
         Seed of the draw; the gene programmes do not depend on it.
 

@@ -20,8 +20,6 @@ OPTIONS = {
     "batch_key": None,
     "key_added": "scdtl",
     "genes": None,
-    "scale": "log1p",
-    "replace": "all",
 }
 FORMATS = {
     "csr": csr_matrix,
@@ -163,8 +161,6 @@ def test_all_zero_counts_pass(adata):
     [
         ({"layer": "spliced"}, KeyError, "'spliced' is not in adata.layers; there are: rates"),
         ({"batch_key": "donor"}, KeyError, "'donor' is not a column.*cell_type, batch"),
-        ({"scale": "log2"}, ValueError, "scale='log2' is unknown.*'log1p', 'normalized'"),
-        ({"replace": "none"}, ValueError, "replace='none' is unknown.*'all', 'zeros'"),
         ({"key_added": ""}, TypeError, "key_added must be a name"),
         ({"key_added": "rates", "layer": "rates"}, ValueError, "overwrite the counts"),
         ({"key_added": "rates"}, ValueError, r"layers\['rates'\].*another key_added"),
@@ -181,7 +177,7 @@ def test_wrong_options_are_refused(adata, options, error, message):
 
 
 def test_options_that_fit_pass(adata):
-    check(adata, batch_key="batch", genes=["GENE3", "GENE1"], scale="counts", replace="zeros")
+    check(adata, batch_key="batch", genes=["GENE3", "GENE1"])
     check(adata, genes=adata.var_names[:3])
 
 

@@ -21,7 +21,7 @@ from scdtl.module._bulk import BulkDAEModule
 from scdtl.module._gene_order import order_by_similarity
 from scdtl.module._scdtl import N_BULK_LATENTS
 from scdtl.pretrained import BulkWeights, load_weights, save_weights
-from scdtl.train._episodes import EpisodeSplitter, Episodes
+from scdtl.train._episodes import Episodes, EpisodeSplitter
 from scdtl.train._plan import AveragedTrainingPlan
 
 if TYPE_CHECKING:

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy import sparse
 
 from scdtl._constants import REGISTRY_KEYS
 from scdtl.module._posterior import shrunken_dispersion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from scipy import sparse
 
     from scdtl.module._scdtl import SCDTLModule
     from scdtl.train._molecules import MoleculeSplitter

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
-from scipy import sparse
 
 from scdtl.module._likelihood import LOG_ZERO
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 _PSEUDOCOUNT = 0.5
 _BATCH_PSEUDOCOUNTS_PER_GENE = 5.0

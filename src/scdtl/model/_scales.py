@@ -2,21 +2,68 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
+import numpy as np
 import torch
 
 from scdtl.module._dae import CP10K
 from scdtl.module._posterior import expected_log1p, posterior_mean, posterior_std
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Sequence
 
     from scdtl.module._scdtl import SCDTLModule
 
 Scale = Literal["log1p", "normalized", "counts", "expected_log1p"]
 
 _MIN_DISPERSION = 1e-3
+
+
+def check_scale(
+    scale: str,
+    replace: str,
+    library_size: float | Sequence[float] | None,
+    return_std: bool,
+    n_cells: int,
+) -> np.ndarray | None:
+    """Refuse options that contradict each other; return the library size per cell.
+
+    Parameters
+    ----------
+    scale, replace, library_size, return_std
+        As in :meth:`scdtl.SCDTL.get_imputed_expression`.
+    n_cells
+        Number of cells that are asked for.
+    """
+    if scale not in get_args(Scale):
+        known = ", ".join(map(repr, get_args(Scale)))
+        raise ValueError(f"scale={scale!r} is unknown: choose one of {known}.")
+    if replace not in ("all", "zeros"):
+        raise ValueError(f"replace={replace!r} is unknown: choose 'all' or 'zeros'.")
+    if return_std and scale == "expected_log1p":
+        raise ValueError(
+            "scale='expected_log1p' averages over the posterior; its standard deviation is given "
+            "on the other scales."
+        )
+    if library_size is None:
+        return None
+    if replace == "zeros":
+        raise ValueError(
+            "replace='zeros' keeps observed values, which have their own library size: leave "
+            "library_size at None."
+        )
+    if scale not in ("counts", "expected_log1p"):
+        raise ValueError(
+            f"library_size has no meaning for scale={scale!r}, which is per 10,000 counts; use "
+            "scale='counts' or 'expected_log1p'."
+        )
+    sizes = np.asarray(library_size, dtype=np.float32)
+    if sizes.ndim and sizes.shape != (n_cells,):
+        raise ValueError(f"library_size has shape {sizes.shape}; give a number or one per cell.")
+    if not (np.isfinite(sizes).all() and (sizes >= 0).all()):
+        raise ValueError("library_size must be finite and not negative.")
+    return np.broadcast_to(sizes, (n_cells,)).copy()
 
 
 def on_scale(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from scdtl._compat import quiet_lightning
 from scdtl._constants import REGISTRY_KEYS
 from scdtl.model._calibration import calibrate, mean_profile_dispersion
 from scdtl.model._profiles import log_mean_of_batches
-from scdtl.model._scales import Scale, on_scale
+from scdtl.model._scales import Scale, check_scale, on_scale
 from scdtl.model._transfer import co_expression_order, transfer
 from scdtl.module._gene_order import gene_vectors, order_by_similarity
 from scdtl.module._scdtl import SCDTLModule
@@ -394,26 +394,15 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
             If the genes differ, a gene, batch or scale is unknown, or the arguments contradict.
         """
         query, cells = self._query(adata, indices)
-        if scale not in get_args(Scale):
-            raise ValueError(f"scale={scale!r} is unknown; use one of {get_args(Scale)}.")
-        if replace not in ("all", "zeros"):
-            raise ValueError(f"replace={replace!r} is unknown; use 'all' or 'zeros'.")
-        if return_std and scale == "expected_log1p":
+        sizes = check_scale(scale, replace, library_size, return_std, len(cells))
+        if replace == "zeros" and transform_batch is not None:
             raise ValueError(
-                "scale='expected_log1p' averages over the posterior; its standard deviation is "
-                "given on the other scales."
-            )
-        if replace == "zeros" and (library_size is not None or transform_batch is not None):
-            raise ValueError(
-                "replace='zeros' keeps observed values, which have their own library size and "
-                "batch: leave library_size and transform_batch at None."
+                "replace='zeros' keeps observed values, which have their own batch: leave "
+                "transform_batch at None."
             )
         names = self.get_var_names()
         genes = self._columns(gene_list)
         columns = torch.argsort(self.module.gene_order)[genes]
-        sizes = None
-        if library_size is not None:
-            sizes = np.broadcast_to(np.asarray(library_size, dtype=np.float32), (len(cells),))
         target_batch = self._batch_code(transform_batch)
 
         values = np.empty((len(cells), len(genes)), dtype=np.float32)
@@ -440,7 +429,7 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
         return results[0] if stds is None else tuple(results)
 
     def get_normalized_expression(self, *args, **kwargs):
-        """Alias of :meth:`get_imputed_expression`, by which scvi-tools' utilities find it."""
+        """Alias of :meth:`~scdtl.SCDTL.get_imputed_expression`, for utilities of scvi-tools."""
         return self.get_imputed_expression(*args, **kwargs)
 
     @torch.inference_mode()

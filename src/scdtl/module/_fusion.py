@@ -9,10 +9,10 @@ _INITIAL_TRUST_IN_DAE = 2.0
 
 
 class CrossChannelAttention(nn.Module):
-    """Attention of cells over two channels, the DAE's and the U-Net's logits.
+    r"""Attention of cells over two channels, the DAE's and the U-Net's logits.
 
     With query :math:`q_c` of a cell and key :math:`k_{gb}` of gene and branch, the weights are
-    :math:`\\mathrm{softmax}_b(q_c \\cdot k_{gb} + a_{gb})`. A softmax over two channels is a
+    :math:`\mathrm{softmax}_b(q_c \cdot k_{gb} + a_{gb})`. A softmax over two channels is a
     logistic of the difference of their scores, so only the difference of the two keys is kept
     and the whole attention costs one thin matrix product.
 

@@ -107,8 +107,8 @@ class SCDTLModule(BaseModuleClass):
         """Loss per molecule of the target, on average.
 
         In training, that of the fused prediction, plus ``branch_weight`` times that of each
-        branch on its own (in half of the cells), plus ``mmd_weight`` times the MMD to bulk. In validation, and so for
-        early stopping, that of the posterior mean alone: what the user gets.
+        branch on its own (in half of the cells), plus ``mmd_weight`` times the MMD to bulk. In
+        validation, and so for early stopping, that of the posterior mean: what the user gets.
         """
         target = tensors[REGISTRY_KEYS.TARGET_KEY]
         batch_index = tensors[REGISTRY_KEYS.BATCH_KEY]

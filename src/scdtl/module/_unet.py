@@ -18,9 +18,9 @@ def _convolution(n_in: int, n_out: int, stride: int = 1) -> nn.Conv2d:
 class UNet(nn.Module):
     """Encoder–decoder of 1D convolutions over patches of neighbouring genes.
 
-    Genes come in co-expression order. Each gene has its own weights for reading into its patch's channels and out of them; the
-    convolutions over patches are shared along the gene axis. The read-out starts at zero, so
-    that an untrained U-Net leaves the mean profile as it is.
+    Genes come in co-expression order. Each gene has its own weights for reading into its patch's
+    channels and out of them; the convolutions over patches are shared along the gene axis. The
+    read-out starts at zero, so that an untrained U-Net leaves the mean profile as it is.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class UNet(nn.Module):
         self.last = _convolution(_CHANNELS[0], _CHANNELS[0])
 
     def forward(self, deviation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return log-ratios, cells × genes, and the coarsest level's mean, cells × ``n_context``."""
+        """Return log-ratios (cells × genes) and the coarsest level's mean (× ``n_context``)."""
         n_cells = len(deviation)
         n_padding = self.n_patches * self.patch_size - self.n_genes
         padded = F.pad(deviation, (0, n_padding))

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("scdtl")
 
-SCALES = ("log1p", "normalized", "counts", "expected_log1p")
-REPLACE = ("all", "zeros")
 _BLOCK = 1 << 22
 _LARGEST_LOG = 25
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
@@ -30,14 +28,12 @@ def check_input(
     batch_key: str | None,
     key_added: str,
     genes: Sequence[str] | None,
-    scale: str,
-    replace: str,
 ) -> csr_matrix:
-    """Check all that :func:`scdtl.pp.impute` is given and return the counts.
+    """Check the data that :func:`scdtl.pp.impute` is given and return the counts.
 
     Parameters
     ----------
-    adata, layer, batch_key, key_added, genes, scale, replace
+    adata, layer, batch_key, key_added, genes
         As in :func:`scdtl.pp.impute`.
 
     Returns
@@ -50,13 +46,10 @@ def check_input(
     --------
     >>> import scdtl
     >>> from scdtl.pp._check import check_input
-    >>> options = {"layer": None, "batch_key": None, "key_added": "scdtl"}
-    >>> options |= {"genes": None, "scale": "log1p", "replace": "all"}
+    >>> options = {"layer": None, "batch_key": None, "key_added": "scdtl", "genes": None}
     >>> check_input(scdtl.datasets.toy(), **options).shape
     (60, 40)
     """
-    _check_choice("scale", scale, SCALES)
-    _check_choice("replace", replace, REPLACE)
     check_anndata(adata)
     _check_batch_key(adata, batch_key)
     _check_key_added(adata, key_added, layer)
@@ -191,12 +184,6 @@ def canonical_csr(matrix: Any) -> csr_matrix:
         counts.sum_duplicates()
         counts.eliminate_zeros()
     return counts.astype(np.float32, copy=False)
-
-
-def _check_choice(argument: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        known = ", ".join(repr(choice) for choice in choices)
-        raise ValueError(f"{argument}={value!r} is unknown: choose one of {known}.")
 
 
 def _check_batch_key(adata: AnnData, batch_key: str | None) -> None:

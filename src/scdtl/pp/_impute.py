@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -16,12 +17,12 @@ from scdtl._constants import DEFAULT_BULK, DEFAULT_KEY
 from scdtl._random import local_seed
 from scdtl.model import SCDTL
 from scdtl.model._bulk import as_weights
+from scdtl.model._scales import check_scale
 from scdtl.pp._check import check_input
 from scdtl.pretrained import match_genes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from scdtl.model import BulkDAE
     from scdtl.model._scales import Scale
@@ -104,7 +105,8 @@ def impute(
     return_std
         Also write the posterior's standard deviation, to ``layers[key_added + "_std"]``.
     verbose
-        Show a progress bar; ``None`` shows it where the logger ``scdtl`` is at INFO or below.
+        Show a progress bar; ``None`` shows it unless ``scdtl.settings.verbosity`` is above
+        ``"warning"``.
     model_kwargs
         Arguments of :class:`scdtl.SCDTL`.
     train_kwargs
@@ -153,7 +155,7 @@ def impute(
     """
     params = {
         "layer": layer,
-        "bulk": bulk if bulk is None or isinstance(bulk, str) else type(bulk).__name__,
+        "bulk": _name_of(bulk),
         "batch_key": batch_key,
         "key_added": key_added,
         "scale": scale,
@@ -173,11 +175,12 @@ def impute(
         batch_key=batch_key,
         key_added=key_added,
         genes=genes,
-        scale=scale,
-        replace=replace,
     )
+    check_scale(scale, replace, library_size, return_std, adata.n_obs)
+    if isinstance(bulk, AnnData):  # before its DAE is trained
+        match_genes(list(adata.var_names), list(bulk.var_names), [""] * bulk.n_vars)
     if verbose is None:
-        verbose = logging.getLogger("scdtl").isEnabledFor(logging.INFO)
+        verbose = logger.isEnabledFor(logging.WARNING)
     cells = _shell(adata, counts, batch_key)
     with local_seed(random_state):
         weights = None if bulk is None else as_weights(bulk)
@@ -264,6 +267,13 @@ def _provenance(params: dict[str, Any], model: SCDTL) -> dict[str, Any]:
         "held_out_deviance_explained": model.held_out_["deviance_explained"],
         "use": "Clustering, visualisation, plots of genes. Not for differential expression tests.",
     }
+
+
+def _name_of(bulk: Any) -> str | None:
+    """What the provenance calls the source of the bulk knowledge."""
+    if bulk is None or isinstance(bulk, str | Path):
+        return None if bulk is None else str(bulk)
+    return type(bulk).__name__
 
 
 def _plain(value: Any) -> Any:
