@@ -97,28 +97,27 @@ def score(path: Path) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("cells")
 
 
-def card(
-    name: str, tables: dict[str, ad.AnnData], model: scdtl.BulkDAE, sha256: str, command: str
-) -> str:
-    """Model card in Markdown."""
+def card(name: str, tables: dict[str, ad.AnnData]) -> str:
+    """Model card in Markdown, from the weight file and the tables."""
     path = weight_file(name)
-    loss = model.history["validation_loss"]["validation_loss"].astype(float)
+    weights = scdtl.pretrained.load_weights(path)
+    about = weights.provenance
     lines = [
         f"# Bulk weights: {name}",
         "",
         f"- Species: {next(iter(tables.values())).uns['bulk']['species']}",
-        f"- Studies: {len(tables)}; samples: {model.adata.n_obs}; genes: {model.adata.n_vars}",
-        f"- File: `{path.name}`, {path.stat().st_size / 1e6:.1f} MB, sha256 `{sha256}`",
-        f"- Trained: {date.today().isoformat()}, scdtl {scdtl.__version__}, "
-        f"torch {torch.__version__.split('+')[0]}",
-        f"- Command: `{command}`",
+        f"- Studies: {len(tables)}; samples: {about['n_samples']}; genes: {len(weights.genes)}",
+        f"- File: `{path.name}`, {path.stat().st_size / 1e6:.1f} MB, sha256 `{weights.sha256}`",
+        f"- Trained: {about['trained']}",
+        f"- Command: `{about['command']}`",
         "- Licence of the weights: BSD-3-Clause. The tables keep their own licences, below; none "
         "of them is part of the file.",
         "",
         "## Scores",
         "",
-        f"Loss on pseudo-cells from held-out samples (nats per cell): {loss.iloc[0]:.4f} at "
-        f"first, {loss.iloc[-1]:.4f} at the end.",
+        f"Loss on pseudo-cells from held-out samples (nats per cell): "
+        f"{about['validation_loss_first']:.4f} at first, {about['validation_loss_last']:.4f} at "
+        "the end.",
         "",
         "Deviance of held-out molecules explained beyond the mean profile, on the blood cells "
         "inside scanpy (`scdtl.datasets.pbmc68k_counts`), which are in no table below:",
@@ -131,8 +130,8 @@ def card(
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for table_name, table in tables.items():
-        about = table.uns["bulk"]
-        facts = (about[k] for k in ("unit", "tissues", "publication", "source", "licence"))
+        origin = table.uns["bulk"]
+        facts = (origin[k] for k in ("unit", "tissues", "publication", "source", "licence"))
         cells = (table_name, table.n_obs, table.n_vars, *facts)
         lines.append("| " + " | ".join(str(c).replace("|", "\\|") for c in cells) + " |")
     return "\n".join(lines) + "\n"
@@ -164,17 +163,21 @@ def main() -> None:
         f"--epochs {arguments.epochs} --episodes {arguments.episodes} --lr {arguments.lr} "
         f"--seed {arguments.seed}"
     )
-    sha256 = model.export(
+    loss = model.history["validation_loss"]["validation_loss"].astype(float)
+    model.export(
         weight_file(arguments.name),
         name=arguments.name,
         species=arguments.species,
         licence="BSD-3-Clause",
         studies={n: str(t.uns["bulk"]["publication"]) for n, t in tables.items()},
         licences={n: str(t.uns["bulk"]["licence"]) for n, t in tables.items()},
-        training=command,
+        trained=f"{date.today().isoformat()}, scdtl {scdtl.__version__}, "
+        f"torch {torch.__version__.split('+')[0]}",
+        command=command,
+        validation_loss_first=round(float(loss.iloc[0]), 4),
+        validation_loss_last=round(float(loss.iloc[-1]), 4),
     )
-    text = card(arguments.name, tables, model, sha256, command)
-    (HERE / f"{arguments.name}.md").write_text(text)
+    (HERE / f"{arguments.name}.md").write_text(card(arguments.name, tables))
 
 
 if __name__ == "__main__":

@@ -40,8 +40,9 @@ def quiet_lightning() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def forget_anndata(model: BaseModelClass, adata: AnnData) -> None:
-    """Drop scvi-tools' own references to a model's data, which it never frees (its #2053)."""
+def forget_anndata(model_class: type[BaseModelClass], adata: AnnData) -> None:
+    """Drop scvi-tools' own references to registered data, which it never frees (its #2053)."""
     uuid = adata.uns.get("_scvi_uuid")
-    type(model)._setup_adata_manager_store.pop(uuid, None)
-    type(model)._per_instance_manager_store.pop(model.id, None)
+    model_class._setup_adata_manager_store.pop(uuid, None)
+    for managers in model_class._per_instance_manager_store.values():
+        managers.pop(uuid, None)

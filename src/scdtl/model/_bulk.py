@@ -14,7 +14,7 @@ from scvi.data import AnnDataManager
 from scvi.data.fields import CategoricalObsField, LayerField
 from scvi.model.base import BaseModelClass, UnsupervisedTrainingMixin
 
-from scdtl._compat import quiet_lightning
+from scdtl._compat import forget_anndata, quiet_lightning
 from scdtl._constants import REGISTRY_KEYS
 from scdtl.model._profiles import log_mean_of_samples
 from scdtl.module._bulk import BulkDAEModule
@@ -203,15 +203,13 @@ class BulkDAE(UnsupervisedTrainingMixin, BaseModelClass):
         tensors["log_mean"] = self.module.log_mean.cpu().numpy()
         tensors["gene_order"] = order_by_similarity(tensors["decoder.genes.weight"])
         tensors["latents"] = self._pseudo_cell_latents()
-        var = self.adata.var
-        ensembl_ids = var["ensembl_id"] if "ensembl_id" in var else [""] * len(var)
         architecture = {
             key: self.init_params_["non_kwargs"][key] for key in ("n_hidden", "n_latent")
         }
         return BulkWeights(
             tensors,
             self.adata.var_names.astype(str).tolist(),
-            [str(name) for name in ensembl_ids],
+            ensembl_ids(self.adata),
             architecture,
             {"n_samples": self.adata.n_obs} | provenance,
         )
@@ -259,11 +257,21 @@ def as_weights(bulk: Any) -> BulkWeights:
     if isinstance(bulk, AnnData):
         var = bulk.var.filter(items=["ensembl_id"])
         shell = AnnData(bulk.X, obs=pd.DataFrame(index=bulk.obs_names), var=var)
-        BulkDAE.setup_anndata(shell)
-        model = BulkDAE(shell)
-        model.train()
-        return model.to_weights()
+        try:
+            BulkDAE.setup_anndata(shell)
+            model = BulkDAE(shell)
+            model.train()
+            return model.to_weights()
+        finally:
+            forget_anndata(BulkDAE, shell)
     return load_weights(bulk)
+
+
+def ensembl_ids(adata: AnnData) -> list[str]:
+    """Ensembl gene ids from ``var["ensembl_id"]``, empty where there are none."""
+    if "ensembl_id" not in adata.var:
+        return [""] * adata.n_vars
+    return [str(name) for name in adata.var["ensembl_id"]]
 
 
 def _check_bulk(expression: Any) -> None:

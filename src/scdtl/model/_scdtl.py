@@ -17,7 +17,11 @@ from scvi.model.base import BaseModelClass, UnsupervisedTrainingMixin
 
 from scdtl._compat import quiet_lightning
 from scdtl._constants import REGISTRY_KEYS
-from scdtl.model._calibration import calibrate, mean_profile_dispersion
+from scdtl.model._calibration import (
+    calibrate,
+    mean_profile_dispersion,
+    raise_to_residual_dispersion,
+)
 from scdtl.model._profiles import log_mean_of_batches
 from scdtl.model._scales import Scale, check_scale, on_scale
 from scdtl.model._transfer import co_expression_order, transfer
@@ -266,6 +270,8 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
             every = max(1, round(_STEPS_PER_VALIDATION / steps_per_epoch))
             # Few cells are soon known by heart: smaller steps let the held-out molecules say when.
             lr = _LR * float(np.clip(molecules.n_train / _CELLS_AT_FULL_LR, _MIN_LR_FRACTION, 1))
+            self.module.log_ratio_scale.fill_(1)  # a fit without training may have set it
+            self.is_trained_ = bool(self.history_)  # whether there is a history to continue
             self.module.train()  # Lightning leaves a module that was trained before in eval mode
             with quiet_lightning():
                 super().train(
@@ -281,13 +287,14 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
                     ),
                 )
         self.module.eval()
-        explained, by_gene = calibrate(self.module, molecules, fit_scale=not self.is_trained_)
+        explained, by_gene = calibrate(self.module, molecules, fit_scale=not self.history_)
         position = np.argsort(self.module.gene_order.cpu().numpy())
         self.held_out_ = {
             "deviance_explained": explained,
             "gene_deviance_explained": by_gene[position],
         }
         self._set_log_mean(counts, batch_index)
+        raise_to_residual_dispersion(self.module, molecules)
         self.is_trained_ = True
 
     def _registered(self, adata: AnnData) -> tuple[sparse.csr_matrix, np.ndarray]:
@@ -328,7 +335,7 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
         query: AnnData = self._validate_anndata(adata)
         self._check_genes(query)
         cells = np.arange(query.n_obs) if indices is None else np.asarray(indices)
-        return query, np.flatnonzero(cells) if cells.dtype == bool else cells
+        return query, np.flatnonzero(cells) if cells.dtype == bool else cells.astype(int)
 
     def _check_genes(self, adata: AnnData) -> None:
         expected = self.get_var_names()
@@ -451,11 +458,11 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
             Cells per block.
         """
         query, cells = self._query(adata, indices)
-        blocks = [
-            inferred["latent"].cpu().numpy()
-            for _, _, _, inferred in self._predict(query, cells, batch_size)
-        ]
-        return np.concatenate(blocks)
+        n_latent = self.module.bulk_latents.shape[1]
+        latent = np.empty((len(cells), n_latent), dtype=np.float32)
+        for rows, _, _, inferred in self._predict(query, cells, batch_size):
+            latent[rows] = inferred["latent"].cpu().numpy()
+        return latent
 
     def _columns(self, gene_list: Sequence[str] | None) -> np.ndarray:
         names = pd.Index(self.get_var_names())

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 from scipy.cluster.hierarchy import leaves_list, linkage
 from sklearn.cluster import MiniBatchKMeans
-from sklearn.decomposition import TruncatedSVD
+from sklearn.utils.extmath import randomized_svd
 
 _GENES_PER_CLUSTER = 32
 _N_COMPONENTS = 20
@@ -49,5 +49,5 @@ def gene_vectors(counts: sparse.csr_matrix) -> np.ndarray:
     library_size = np.maximum(np.asarray(counts.sum(1)).ravel(), 1)
     log_normalised = sparse.csr_matrix(sparse.diags(1e4 / library_size) @ counts)
     np.log1p(log_normalised.data, out=log_normalised.data)
-    svd = TruncatedSVD(n_components, random_state=0).fit(log_normalised)
-    return svd.components_.T * svd.singular_values_
+    _, singular_values, components = randomized_svd(log_normalised, n_components, random_state=0)
+    return components.T * singular_values

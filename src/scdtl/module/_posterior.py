@@ -53,6 +53,16 @@ def dispersion_moments(
     return ((counts - mu) * (held_out - mu_held_out)).sum(0), (mu * mu_held_out).sum(0)
 
 
+def residual_moments(counts: Array, mu: Array) -> tuple[Array, Array]:
+    r"""Numerator and denominator of the dispersion from residuals, summed over these cells.
+
+    :math:`\varphi = \sum ((c - \mu)^2 - \mu) / \sum \mu^2`: the spread of counts beyond
+    Poisson noise. All molecules count, so it is less noisy than :func:`dispersion_moments`; but
+    a network that saw the counts leaves smaller residuals, so it is too low.
+    """
+    return ((counts - mu) ** 2 - mu).sum(0), (mu**2).sum(0)
+
+
 def shrunken_dispersion(numerator: torch.Tensor, denominator: torch.Tensor) -> torch.Tensor:
     """Dispersion per gene, shrunken towards the pooled value of genes of like expression.
 

@@ -16,7 +16,7 @@ from scdtl._compat import forget_anndata
 from scdtl._constants import DEFAULT_BULK, DEFAULT_KEY
 from scdtl._random import local_seed
 from scdtl.model import SCDTL
-from scdtl.model._bulk import as_weights
+from scdtl.model._bulk import as_weights, ensembl_ids
 from scdtl.model._scales import check_scale
 from scdtl.pp._check import check_input
 from scdtl.pretrained import match_genes
@@ -166,8 +166,8 @@ def impute(
         "batch_size": batch_size,
         "random_state": random_state,
         "return_std": return_std,
-        "model_kwargs": dict(model_kwargs or {}),
-        "train_kwargs": dict(train_kwargs or {}),
+        "model_kwargs": {key: _plain(value) for key, value in (model_kwargs or {}).items()},
+        "train_kwargs": {key: _plain(value) for key, value in (train_kwargs or {}).items()},
     }
     counts = check_input(
         adata,
@@ -178,7 +178,7 @@ def impute(
     )
     check_scale(scale, replace, library_size, return_std, adata.n_obs)
     if isinstance(bulk, AnnData):  # before its DAE is trained
-        match_genes(list(adata.var_names), list(bulk.var_names), [""] * bulk.n_vars)
+        match_genes(list(adata.var_names), list(bulk.var_names), ensembl_ids(bulk))
     if verbose is None:
         verbose = logger.isEnabledFor(logging.WARNING)
     cells = _shell(adata, counts, batch_key)
@@ -186,13 +186,14 @@ def impute(
         weights = None if bulk is None else as_weights(bulk)
         if weights is not None:
             match_genes(list(cells.var_names), weights.genes, weights.ensembl_ids)
-        SCDTL.setup_anndata(cells, batch_key=batch_key)
-        model = (
-            SCDTL(cells, **(model_kwargs or {}))
-            if weights is None
-            else SCDTL.from_bulk_model(weights, cells, **(model_kwargs or {}))
-        )
+        options = model_kwargs or {}
         try:
+            SCDTL.setup_anndata(cells, batch_key=batch_key)
+            model = (
+                SCDTL(cells, **options)
+                if weights is None
+                else SCDTL.from_bulk_model(weights, cells, **options)
+            )
             model.train(
                 max_epochs=max_epochs,
                 batch_size=batch_size,
@@ -212,7 +213,7 @@ def impute(
             latent = model.get_latent_representation(batch_size=batch_size)
         finally:
             if not return_model:
-                forget_anndata(model, cells)
+                forget_anndata(SCDTL, cells)
 
     arrays = imputed if isinstance(imputed, tuple) else (imputed,)
     names = (key_added, f"{key_added}_std")
@@ -277,10 +278,13 @@ def _name_of(bulk: Any) -> str | None:
 
 
 def _plain(value: Any) -> Any:
-    """The value in a form that .h5ad and .zarr can keep."""
-    if value is None or isinstance(value, int | float | str):
+    """The value in a form that .h5ad and .zarr can keep; objects by their description."""
+    if value is None or isinstance(value, bool | int | float | str):
         return value
-    return np.asarray(value)
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    array = np.asarray(value)
+    return array if array.dtype.kind in "biufU" else repr(value)
 
 
 def _report(model: SCDTL, adata: AnnData) -> None:
