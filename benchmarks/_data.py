@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anndata as ad
@@ -9,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    import argparse
 
 UMI_DATASETS = (
     "pbmc1k_v3_10x",
@@ -22,6 +23,20 @@ UMI_DATASETS = (
 
 HELD_OUT = "held_out"
 REFERENCE = "reference"
+
+
+def add_split_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the benchmarks that set molecules aside: data, cells, seeds, output."""
+    parser.add_argument("folder", type=Path, help="folder of .h5ad files with counts in X")
+    parser.add_argument("--datasets", nargs="+", default=UMI_DATASETS, metavar="NAME")
+    parser.add_argument("--n-cells", nargs="+", type=_n_cells, default=[None, 100])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--out", type=Path, help="CSV file for every row")
+
+
+def _n_cells(text: str) -> int | None:
+    """Parse a number of cells; `None` stands for all."""
+    return None if text == "all" else int(text)
 
 
 def read_counts(folder: Path, name: str) -> ad.AnnData:

@@ -21,26 +21,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 import pandas as pd
-from _data import HELD_OUT, UMI_DATASETS, split
+from _data import HELD_OUT, add_split_arguments, split
 from _report import Results
 from _tables import ablation
 from _variants import FULL, VARIANTS
-from accuracy import cells_argument
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, help="folder of .h5ad files with counts in X")
-    parser.add_argument("--datasets", nargs="+", default=UMI_DATASETS, metavar="NAME")
-    parser.add_argument("--n-cells", nargs="+", type=cells_argument, default=[None, 100])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    add_split_arguments(parser)
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
-    parser.add_argument("--out", type=Path, help="CSV file for every row")
     return parser.parse_args()
 
 

@@ -19,30 +19,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
-from _data import HELD_OUT, UMI_DATASETS, split
+from _data import HELD_OUT, add_split_arguments, split
 from _peers import DEFAULT_METHODS, METHODS
 from _report import Results, installed
 
 SCORES = ["poisson_score", "gene_d2", "mse_score", "mse_score_expected"]
 
 
-def cells_argument(text: str) -> int | None:
-    """Parse a number of cells; `None` stands for all."""
-    return None if text == "all" else int(text)
-
-
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, help="folder of .h5ad files with counts in X")
-    parser.add_argument("--datasets", nargs="+", default=UMI_DATASETS, metavar="NAME")
-    parser.add_argument("--n-cells", nargs="+", type=cells_argument, default=[None, 100])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    add_split_arguments(parser)
     parser.add_argument("--methods", nargs="+", default=DEFAULT_METHODS, choices=list(METHODS))
-    parser.add_argument("--out", type=Path, help="CSV file for every row")
     return parser.parse_args()
 
 

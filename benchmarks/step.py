@@ -73,6 +73,7 @@ def contenders(counts: sparse.csr_matrix, n_cells: int) -> dict[str, Contender]:
         model = _new(model_class, counts)
         model.module.bulk_latents.normal_()
         molecules = model._data_splitter_cls(*model._ordered(model.adata), n_cells)
+        model._set_log_mean(molecules.kept, molecules.batch_index)
         tensors = next(iter(molecules.train_dataloader()))
         result[name] = Contender(model, tensors, {"plan_kwargs": loss})
     scvi = _new(SCVI, counts)

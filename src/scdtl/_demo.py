@@ -126,10 +126,10 @@ def score_on_held_out(adata: AnnData, seed: int = 0) -> pd.DataFrame:
 
 def _split_molecules(counts: csr_matrix, seed: int) -> tuple[csr_matrix, csr_matrix]:
     """Draw which molecules are seen; the rest is held out."""
-    observed, held_out = counts.copy(), counts.copy()
-    molecules = counts.data.astype(np.int64)
-    observed.data = np.random.default_rng(seed).binomial(molecules, SEEN).astype(np.float32)
-    held_out.data = counts.data - observed.data
+    from scdtl.train._molecules import thin
+
+    parts = thin(counts, SEEN, np.random.default_rng(seed))
+    observed, held_out = (part.copy() for part in parts)
     observed.eliminate_zeros()
     held_out.eliminate_zeros()
     return observed, held_out

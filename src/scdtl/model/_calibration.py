@@ -77,7 +77,7 @@ def raise_to_residual_dispersion(module: SCDTLModule, molecules: MoleculeSplitte
     """Raise the dispersion of genes whose residuals, over all molecules, spread further.
 
     The two estimates err in different ways, one by noise and one downwards; the larger of the
-    two predicted held-out molecules best on every data set tried.
+    two predicted held-out molecules better than the first alone on every data set tried.
 
     Parameters
     ----------

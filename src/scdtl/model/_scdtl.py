@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from scdtl.pretrained import BulkWeights
-
-logger = logging.getLogger(__name__)
 
 _MAX_STEPS = 400
 _STEPS_PER_VALIDATION = 16
@@ -103,8 +100,6 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
         self.module = self._module_cls(
             stats.n_vars, stats.n_batch, n_hidden, n_latent, dropout_rate, patch_size
         )
-        if adata is not None:
-            self._set_log_mean(*self._ordered(self.adata))
         self.is_trained_: bool
         self.transfer_: dict = {}
         self.in_bulk_ = np.zeros(stats.n_vars, dtype=bool)
@@ -199,9 +194,12 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
         }
 
     def _set_gene_order(self, order: np.ndarray) -> None:
-        """Sort the module's genes; profiles of the data follow."""
+        """Sort the module's genes."""
         self.module.gene_order.copy_(torch.from_numpy(np.asarray(order)))
-        self._set_log_mean(*self._ordered(self.adata))
+
+    def _gene_position(self) -> np.ndarray:
+        """For each gene of the data its position among the module's genes."""
+        return np.argsort(self.module.gene_order.cpu().numpy())
 
     def _set_log_mean(self, counts: sparse.csr_matrix, batch_index: np.ndarray) -> None:
         profiles = log_mean_of_batches(counts, batch_index, self.summary_stats.n_batch)
@@ -288,10 +286,9 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
                 )
         self.module.eval()
         explained, by_gene = calibrate(self.module, molecules, fit_scale=not self.history_)
-        position = np.argsort(self.module.gene_order.cpu().numpy())
         self.held_out_ = {
             "deviance_explained": explained,
-            "gene_deviance_explained": by_gene[position],
+            "gene_deviance_explained": by_gene[self._gene_position()],
         }
         self._set_log_mean(counts, batch_index)
         raise_to_residual_dispersion(self.module, molecules)
@@ -307,16 +304,15 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
     def _ordered(self, adata: AnnData) -> tuple[sparse.csr_matrix, np.ndarray]:
         """The same with the genes in the module's order: only column indices change."""
         counts, batch_index = self._registered(adata)
-        position = np.argsort(self.module.gene_order.cpu().numpy())
-        ordered = (counts.data, position[counts.indices], counts.indptr)
+        ordered = (counts.data, self._gene_position()[counts.indices], counts.indptr)
         return sparse.csr_matrix(ordered, shape=counts.shape), batch_index
 
     # Inference
 
-    def _predict(
+    def _blocks(
         self, adata: AnnData, cells: np.ndarray, batch_size: int | None
-    ) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]]:
-        """Yield, block by block: rows of the result, counts, batch and network outputs."""
+    ) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
+        """Yield, block by block: rows of the result, counts and batch."""
         counts, batch_index = self._ordered(adata)
         self.module.eval()
         step = batch_size or settings.batch_size
@@ -324,8 +320,7 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
             rows = cells[start : start + step]
             block = torch.from_numpy(counts[rows].toarray()).to(self.device)
             batch = torch.from_numpy(batch_index[rows]).to(self.device)
-            inferred = self.module.inference(block, batch)
-            yield slice(start, start + len(rows)), block, batch, inferred
+            yield slice(start, start + len(rows)), block, batch
 
     def _query(
         self, adata: AnnData | None, indices: Sequence[int] | None
@@ -409,17 +404,17 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
             )
         names = self.get_var_names()
         genes = self._columns(gene_list)
-        columns = torch.argsort(self.module.gene_order)[genes]
+        columns = self._gene_position()[genes]
         target_batch = self._batch_code(transform_batch)
 
         values = np.empty((len(cells), len(genes)), dtype=np.float32)
         stds = np.empty_like(values) if return_std else None
-        for rows, counts, batch, inferred in self._predict(query, cells, batch_size):
+        for rows, counts, batch in self._blocks(query, cells, batch_size):
             value, std = on_scale(
                 self.module,
                 counts,
                 batch,
-                inferred,
+                self.module.inference(counts, batch),
                 scale,
                 None if sizes is None else sizes[rows],
                 target_batch,
@@ -460,8 +455,9 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
         query, cells = self._query(adata, indices)
         n_latent = self.module.bulk_latents.shape[1]
         latent = np.empty((len(cells), n_latent), dtype=np.float32)
-        for rows, _, _, inferred in self._predict(query, cells, batch_size):
-            latent[rows] = inferred["latent"].cpu().numpy()
+        for rows, counts, batch in self._blocks(query, cells, batch_size):
+            deviation = self.module.deviation(counts, batch)
+            latent[rows] = self.module.dae.encoder(deviation).cpu().numpy()
         return latent
 
     def _columns(self, gene_list: Sequence[str] | None) -> np.ndarray:

@@ -77,7 +77,7 @@ class SCDTLModule(BaseModuleClass):
     def inference(
         self, counts: torch.Tensor, batch_index: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        deviation = log1p_deviation(counts, self.batch_log_mean(batch_index))
+        deviation = self.deviation(counts, batch_index)
         unet, context = self.unet(deviation)
         return {"latent": self.dae.encoder(deviation), "unet": unet, "context": context}
 
@@ -171,6 +171,10 @@ class SCDTLModule(BaseModuleClass):
     def batch_log_mean(self, batch_index: torch.Tensor) -> torch.Tensor:
         """Log mean profile of each cell's batch; one row for all where there is one batch."""
         return self.log_mean if len(self.log_mean) == 1 else self.log_mean[batch_index]
+
+    def deviation(self, counts: torch.Tensor, batch_index: torch.Tensor) -> torch.Tensor:
+        """Input of both branches: how each cell deviates from its batch's mean profile."""
+        return log1p_deviation(counts, self.batch_log_mean(batch_index))
 
     def log_proportions(self, logits: torch.Tensor, batch_index: torch.Tensor) -> torch.Tensor:
         """Log of the predicted proportions, cells × genes; each row's exponentials sum to 1."""

@@ -166,8 +166,8 @@ def impute(
         "batch_size": batch_size,
         "random_state": random_state,
         "return_std": return_std,
-        "model_kwargs": {key: _plain(value) for key, value in (model_kwargs or {}).items()},
-        "train_kwargs": {key: _plain(value) for key, value in (train_kwargs or {}).items()},
+        "model_kwargs": _plain(model_kwargs or {}),
+        "train_kwargs": _plain(train_kwargs or {}),
     }
     counts = check_input(
         adata,
@@ -184,8 +184,6 @@ def impute(
     cells = _shell(adata, counts, batch_key)
     with local_seed(random_state):
         weights = None if bulk is None else as_weights(bulk)
-        if weights is not None:
-            match_genes(list(cells.var_names), weights.genes, weights.ensembl_ids)
         options = model_kwargs or {}
         try:
             SCDTL.setup_anndata(cells, batch_key=batch_key)

@@ -48,11 +48,11 @@ def thin(
     kept = np.minimum(counts.data, one, dtype=np.float32)
     several = np.flatnonzero(counts.data > 1)
     kept[several] = generator.binomial(counts.data[several].astype(np.int64), fraction[several])
-    parts = []
-    for values in (kept, counts.data - kept):
-        part = sparse.csr_matrix((values, counts.indices, counts.indptr), shape=counts.shape)
-        parts.append(part)
-    return parts[0], parts[1]
+    rest = counts.data - kept
+    return (
+        sparse.csr_matrix((kept, counts.indices, counts.indptr), shape=counts.shape),
+        sparse.csr_matrix((rest, counts.indices, counts.indptr), shape=counts.shape),
+    )
 
 
 class _ThinnedCells(Dataset):
