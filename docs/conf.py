@@ -12,6 +12,8 @@ from pathlib import Path
 
 from sphinx.ext.napoleon import NumpyDocstring
 
+from scdtl.pretrained import available
+
 info = metadata("scdtl")
 project = info["Name"]
 author = "The scdtl developers"
@@ -39,6 +41,14 @@ for here, there in {
     readme = readme.replace(here, there)
 (GENERATED / "readme.md").write_text(readme, encoding="utf-8")
 
+# The table of released weights comes from the registry
+
+columns = ["species", "studies", "samples", "genes", "size_mb", "licence", "description"]
+weights = available()[columns].reset_index()
+lines = [weights.columns, ["---"] * len(weights.columns), *weights.itertuples(index=False)]
+table = "".join("| " + " | ".join(map(str, line)) + " |\n" for line in lines)
+(GENERATED / "weights_table.md").write_text(table, encoding="utf-8")
+
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
@@ -57,6 +67,7 @@ exclude_patterns = [
     "_build",
     "benchmarks/*.md",  # parts of benchmarks.md
     "generated/readme.md",  # a part of index.md
+    "generated/weights_table.md",  # a part of weights.md
     "Thumbs.db",
     ".DS_Store",
     "**.ipynb_checkpoints",
@@ -67,7 +78,7 @@ templates_path = ["_templates"]
 
 autosummary_generate = True
 autosummary_ignore_module_all = False
-autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_default_options = {"members": True, "member-order": "bysource", "no-value": True}
 default_role = "code"
 napoleon_google_docstring = False
 napoleon_numpy_docstring = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 
@@ -73,6 +75,29 @@ def toy_weights_file(toy_bulk_model, tmp_path_factory):
     """The toy bulk model's weights in a file."""
     path = tmp_path_factory.mktemp("weights") / "toy.safetensors"
     toy_bulk_model.export(path, name="toy")
+    return path
+
+
+@pytest.fixture
+def toy_registry(toy_weights_file, tmp_path, monkeypatch):
+    """Registry in which the toy weights are released too; the cache is empty, nobody answers."""
+    from scdtl.pretrained import _registry, load_weights
+
+    content = json.loads(_registry.PATH.read_text())
+    content["base_url"] = "http://127.0.0.1:9/weights-v1/"
+    content["weights"]["toy"] = content["weights"]["human"] | {
+        "file": "toy.safetensors",
+        "sha256": load_weights(toy_weights_file).sha256,
+        "bytes": toy_weights_file.stat().st_size,
+        "genes": 40,
+    }
+    path = tmp_path / "registry.json"
+    path.write_text(json.dumps(content))
+    monkeypatch.setattr(_registry, "PATH", path)
+    monkeypatch.setenv("SCDTL_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.delenv("SCDTL_BASE_URL", raising=False)
+    monkeypatch.delenv("SCDTL_OFFLINE", raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     return path
 
 

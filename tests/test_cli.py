@@ -51,7 +51,10 @@ def test_version_is_printed():
     assert (done.returncode, done.stdout) == (0, f"scdtl {scdtl.__version__}\n")
 
 
-@pytest.mark.parametrize("words", [["--help"], ["impute", "--help"], ["demo", "--help"]])
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["impute", "--help"], ["demo", "--help"], ["weights", "--help"]],
+)
 def test_help_loads_nothing_heavy(words):
     code = (
         "import sys\nfrom scdtl.cli import main\n"
@@ -68,7 +71,14 @@ def test_help_loads_nothing_heavy(words):
 
 @pytest.mark.parametrize(
     "words",
-    [[], ["imputes"], ["impute", "in.h5ad"], ["impute", "a", "-o", "b", "--max-epochs", "x"]],
+    [
+        [],
+        ["imputes"],
+        ["impute", "in.h5ad"],
+        ["impute", "a", "-o", "b", "--max-epochs", "x"],
+        ["weights"],
+        ["weights", "fetch"],
+    ],
 )
 def test_wrong_usage_ends_with_status_2(words, capsys):
     with pytest.raises(SystemExit) as end:
@@ -204,6 +214,46 @@ def test_demo_writes_where_it_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr("scdtl._demo.run_demo", folders.append)
     assert main(["demo", "--out-dir", str(tmp_path / "here")]) == 0
     assert folders == [tmp_path / "here"]
+
+
+def test_weights_are_listed(toy_registry, capsys):
+    assert main(["weights", "list"]) == 0
+    captured = capsys.readouterr()
+    header, *rows = captured.out.splitlines()
+    assert header.split()[:4] == ["name", "species", "studies", "samples"]
+    assert [row.split()[0] for row in rows] == list(scdtl.pretrained.available().index)
+    assert captured.err == ""
+
+
+def test_weights_are_described(toy_registry, capsys):
+    assert main(["weights", "info", "toy"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [f"{key}: {fact}" for key, fact in scdtl.pretrained.info("toy").items()]
+
+
+def test_fetch_prints_the_path_alone(capsys):
+    assert main(["weights", "fetch", "human"]) == 0
+    assert capsys.readouterr() == (f"{scdtl.pretrained.fetch('human')}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["fetch", "martian"], "No released weights 'martian'; there are: human"),
+        (["info", "martian"], "No released weights 'martian'; there are: human"),
+        (["fetch", "toy"], "toy.safetensors does not exist and scdtl is offline"),
+    ],
+)
+def test_weights_that_cannot_be_had_are_one_line(
+    toy_registry, capsys, monkeypatch, words, message
+):
+    monkeypatch.setenv("SCDTL_OFFLINE", "1")
+    assert main(["weights", *words]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("scdtl: error: ")
+    assert captured.err.count("\n") == 1
+    assert message in captured.err
 
 
 @pytest.mark.parametrize(

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import logging
+import os
+from pathlib import Path
 
 logger = logging.getLogger("scdtl")
 logger.addHandler(logging.NullHandler())
 
+_NO = ("", "0", "false", "no", "off")
+
 
 class Settings:
     """Settings that hold for the whole session; use the instance ``scdtl.settings``.
+
+    ``cache_dir``, ``base_url`` and ``offline`` have an environment variable each, which is read
+    whenever the setting is. An assignment wins over it; assigning ``None`` undoes that.
 
     Examples
     --------
     >>> import scdtl
     >>> scdtl.settings.verbosity = "warning"
     """
+
+    def __init__(self) -> None:
+        self._cache_dir: Path | None = None
+        self._base_url: str | None = None
+        self._offline: bool | None = None
 
     @property
     def verbosity(self) -> int:
@@ -30,8 +42,55 @@ class Settings:
     def verbosity(self, level: int | str) -> None:
         logger.setLevel(level.upper() if isinstance(level, str) else level)
 
+    @property
+    def cache_dir(self) -> Path:
+        """Folder of downloaded weights; ``SCDTL_CACHE_DIR``, or the system's folder for caches."""
+        if self._cache_dir is not None:
+            return self._cache_dir
+        if folder := os.environ.get("SCDTL_CACHE_DIR"):
+            return _absolute(folder)
+
+        import pooch
+
+        return pooch.os_cache("scdtl")
+
+    @cache_dir.setter
+    def cache_dir(self, folder: str | os.PathLike[str] | None) -> None:
+        self._cache_dir = None if folder is None else _absolute(folder)
+
+    @property
+    def base_url(self) -> str | None:
+        """Address of the folder from which weights are downloaded, for a mirror of the release.
+
+        ``SCDTL_BASE_URL``, or ``None`` for the address of the release.
+        """
+        return self._base_url or os.environ.get("SCDTL_BASE_URL") or None
+
+    @base_url.setter
+    def base_url(self, address: str | None) -> None:
+        self._base_url = address
+
+    @property
+    def offline(self) -> bool:
+        """Whether downloads are forbidden; ``SCDTL_OFFLINE``, in which 0, no and off mean no."""
+        if self._offline is not None:
+            return self._offline
+        return os.environ.get("SCDTL_OFFLINE", "").lower() not in _NO
+
+    @offline.setter
+    def offline(self, offline: bool | None) -> None:
+        self._offline = offline
+
     def __repr__(self) -> str:
-        return f"Settings(verbosity={logging.getLevelName(self.verbosity)!r})"
+        return (
+            f"Settings(verbosity={logging.getLevelName(self.verbosity)!r}, "
+            f"cache_dir={str(self.cache_dir)!r}, base_url={self.base_url!r}, "
+            f"offline={self.offline!r})"
+        )
+
+
+def _absolute(folder: str | os.PathLike[str]) -> Path:
+    return Path(folder).expanduser().absolute()
 
 
 settings = Settings()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from scdtl._settings import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from anndata import AnnData
 
@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_impute(commands)
     _add_demo(commands)
+    _add_weights(commands)
     return parser
 
 
@@ -109,7 +110,7 @@ def _add_impute(commands: Any) -> None:
     )
     add("--genes", type=Path, metavar="FILE", help="genes to write, one a line (default: all)")
     add("--max-epochs", type=int, metavar="N", help="0 for no training (default: by cells)")
-    add("--batch-size", type=int, default=128, metavar="N", help="default: %(default)s")
+    add("--batch-size", type=int, default=64, metavar="N", help="default: %(default)s")
     add("--accelerator", default="auto", help="cpu, gpu, mps or auto (default: %(default)s)")
     add("--devices", type=_devices, default="auto", help="how many (default: %(default)s)")
     add("--random-state", type=int, default=0, metavar="SEED", help="default: %(default)s")
@@ -134,6 +135,28 @@ def _add_demo(commands: Any) -> None:
     )
     command.add_argument("--quiet", action="store_true", help="say nothing but errors")
     command.set_defaults(run=_demo)
+
+
+def _add_weights(commands: Any) -> None:
+    command = commands.add_parser(
+        "weights",
+        help="list, fetch or describe the released bulk weights",
+        description="List, fetch or describe the released bulk weights.",
+    )
+    command.set_defaults(quiet=False)
+    verbs = command.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(verb: str, run: Callable[[argparse.Namespace], None], about: str) -> Any:
+        verb_parser = verbs.add_parser(verb, help=about, description=f"{about.capitalize()}.")
+        verb_parser.set_defaults(run=run)
+        return verb_parser
+
+    add("list", _weights_list, "print a table of the released weights")
+    fetch = add("fetch", _weights_fetch, "download weights if need be, and print the file's path")
+    info = add("info", _weights_info, "print what is known of weights")
+    fetch.add_argument("name", metavar="NAME", help="name of released weights")
+    fetch.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    info.add_argument("name", metavar="NAME", help="name of released weights")
 
 
 def _devices(text: str) -> int | str:
@@ -173,6 +196,25 @@ def _demo(options: argparse.Namespace) -> None:
     from scdtl._demo import run_demo
 
     run_demo(options.out_dir)
+
+
+def _weights_list(options: argparse.Namespace) -> None:
+    from scdtl.pretrained import available
+
+    print(available().drop(columns="sha256").reset_index().to_string(index=False))
+
+
+def _weights_fetch(options: argparse.Namespace) -> None:
+    from scdtl.pretrained import fetch
+
+    print(fetch(options.name))
+
+
+def _weights_info(options: argparse.Namespace) -> None:
+    from scdtl.pretrained import info
+
+    for key, value in info(options.name).items():
+        print(f"{key}: {value}")
 
 
 def _output_file(path: Path) -> Path:

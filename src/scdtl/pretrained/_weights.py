@@ -12,8 +12,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from scdtl.pretrained._fetch import fetch
+from scdtl.pretrained._registry import read_registry
+
 SCHEMA = 1
-_FOLDER = Path(__file__).parent
 _TENSORS = frozenset(
     {
         "encoder.genes.weight",
@@ -104,8 +106,9 @@ def load_weights(name_or_path: str | Path) -> BulkWeights:
     Parameters
     ----------
     name_or_path
-        Name of weights that ship with the package (``"human"``), or path of a
-        ``.safetensors`` file written by :meth:`scdtl.BulkDAE.export`.
+        Name of released weights (see :func:`available`), which are downloaded if they are
+        neither in the package nor in the cache, or path of a ``.safetensors`` file written by
+        :meth:`scdtl.BulkDAE.export`.
 
     Returns
     -------
@@ -114,7 +117,10 @@ def load_weights(name_or_path: str | Path) -> BulkWeights:
     Raises
     ------
     FileNotFoundError
-        If there is neither a file nor released weights of that name.
+        If there is neither a file nor released weights of that name, or these would have to be
+        downloaded and ``scdtl.settings.offline`` is set.
+    ConnectionError
+        If the download fails.
     ValueError
         If the file is not a weight file of this package, or is damaged.
 
@@ -151,26 +157,14 @@ def load_weights(name_or_path: str | Path) -> BulkWeights:
     )
 
 
-def shipped() -> list[str]:
-    """Names of the weights inside the package.
-
-    Examples
-    --------
-    >>> import scdtl
-    >>> scdtl.pretrained.shipped()
-    ['human']
-    """
-    return sorted(path.stem for path in _FOLDER.glob("*.safetensors"))
-
-
 def _locate(name_or_path: str | Path) -> Path:
-    if isinstance(name_or_path, str) and name_or_path in shipped():
-        return _FOLDER / f"{name_or_path}.safetensors"
+    if isinstance(name_or_path, str) and name_or_path in read_registry():
+        return fetch(name_or_path)
     path = Path(name_or_path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"No bulk weights {str(name_or_path)!r}: not a file, and not among the weights that "
-            f"ship with scdtl ({', '.join(shipped())})."
+            f"No bulk weights {str(name_or_path)!r}: not a file, and not among the released "
+            f"weights ({', '.join(read_registry())})."
         )
     return path
 

@@ -1,0 +1,107 @@
+"""Tests of the registry: what it says is true of the files, and a bad one is refused."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from scdtl._constants import DEFAULT_BULK
+from scdtl.pretrained import available, fetch, info
+from scdtl.pretrained._registry import PATH, read_registry
+
+SCRIPT = Path(__file__).parents[2] / "weights" / "register.py"
+
+
+@pytest.fixture(scope="module")
+def from_files():
+    """What weights/register.py would write."""
+    spec = importlib.util.spec_from_file_location("register", SCRIPT)
+    register = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(register)
+    return register.registry()
+
+
+def test_the_registry_is_that_of_the_files(from_files):
+    """If this fails, run `python weights/register.py`."""
+    registry = json.loads(PATH.read_text(encoding="utf-8"))
+    names = from_files["weights"].keys()  # an sdist has only those that ship
+    assert names <= registry["weights"].keys()
+    assert registry | {"weights": {n: registry["weights"][n] for n in names}} == from_files
+    assert list(registry["weights"]) == sorted(registry["weights"])
+
+
+def test_the_default_ships():
+    assert info(DEFAULT_BULK)["shipped"]
+    assert fetch(DEFAULT_BULK) == PATH.with_name("human.safetensors")
+
+
+def test_the_release_is_in_the_address_and_in_the_cache_path(monkeypatch, tmp_path):
+    monkeypatch.setenv("SCDTL_CACHE_DIR", str(tmp_path))
+    monkeypatch.delenv("SCDTL_BASE_URL", raising=False)
+    for name, entry in read_registry().items():
+        address = info(name)["url"]
+        assert address.startswith("https://")
+        assert address.endswith(f"/{entry.version}/{entry.file}")
+        if not info(name)["shipped"]:
+            assert Path(info(name)["path"]) == tmp_path / entry.version / entry.file
+
+
+def test_available_lists_every_entry(toy_registry, toy_weights_file):
+    table = available()
+    assert table.index.name == "name"
+    assert list(table.index) == list(read_registry())
+    toy = table.loc["toy"]
+    assert toy["genes"] == 40
+    assert toy["size_mb"] == pytest.approx(toy_weights_file.stat().st_size / 1e6, abs=0.05)
+    assert not toy["shipped"]
+    assert not toy["cached"]
+    assert table.loc["human", "shipped"]
+
+
+@pytest.mark.parametrize("size", ["half", "whole"])
+def test_a_file_of_another_size_is_not_called_cached(toy_registry, toy_weights_file, size):
+    content = toy_weights_file.read_bytes()
+    path = Path(info("toy")["path"])
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content[: len(content) // (2 if size == "half" else 1)])
+    assert info("toy")["cached"] == (size == "whole")
+
+
+@pytest.mark.parametrize("ask", [fetch, info])
+@pytest.mark.parametrize("name", ["martian", "", "../human", "/etc/passwd", "human.safetensors"])
+def test_only_names_of_the_registry_are_known(toy_registry, ask, name):
+    with pytest.raises(ValueError, match="No released weights .* there are: human, .*toy"):
+        ask(name)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sha256": None}, "'toy' have no sha256"),
+        ({"sha256": "abc"}, "'toy' have no sha256"),
+        ({"sha256": "g" * 64}, "'toy' have no sha256"),
+        ({"sha256": "A" * 64}, "'toy' have no sha256"),
+        ({"file": "../toy.safetensors"}, "'toy' have no plain file name"),
+        ({"file": "/toy.safetensors"}, "'toy' have no plain file name"),
+        ({"file": "a\\toy.safetensors"}, "'toy' have no plain file name"),
+        ({"file": "toy.pt"}, "'toy' have no plain file name"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_an_entry_without_hash_or_plain_name_is_refused(toy_registry, change, message):
+    content = json.loads(toy_registry.read_text())
+    entry = content["weights"]["toy"] | change
+    content["weights"]["toy"] = {key: value for key, value in entry.items() if value is not None}
+    toy_registry.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=message):
+        read_registry()
+
+
+def test_another_schema_is_refused(toy_registry):
+    content = json.loads(toy_registry.read_text()) | {"schema": 2}
+    toy_registry.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="schema 2"):
+        read_registry()
