@@ -103,7 +103,7 @@ class CellSplitter(MoleculeSplitter):
         self,
         counts: sparse.csr_matrix,
         batch_index: np.ndarray,
-        batch_size: int = 128,
+        batch_size: int = 64,
         held_out_fraction: float = 0.1,
         seed: int = 0,
     ) -> None:

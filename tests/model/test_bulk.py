@@ -180,18 +180,37 @@ def test_weights_of_known_genes_are_those_of_the_file_and_others_zero(cells, toy
     assert np.array_equal(model.module.bulk_latents, file["latents"].astype(np.float32))
 
 
-def test_known_genes_follow_the_order_of_bulk_and_new_ones_come_last(cells, toy_weights_file):
+def test_known_genes_follow_the_order_of_bulk(cells, toy_weights_file):
     model = SCDTL.from_bulk_model(toy_weights_file, cells)
     weights = load_weights(toy_weights_file)
     names = list(cells.var_names[model.module.gene_order.numpy()])
     by_bulk = [weights.genes[gene] for gene in weights.tensors["gene_order"]]
-    assert names[:30] == [name for name in by_bulk if name in set(cells.var_names)]
-    assert all(name.startswith("NEW") for name in names[30:])
+    known = [name for name in names if not name.startswith("NEW")]
+    assert known == [name for name in by_bulk if name in set(cells.var_names)]
+
+
+def test_a_gene_unknown_to_bulk_comes_after_the_gene_it_is_correlated_with(
+    cells, toy_weights_file
+):
+    twins = {"NEW0": "GENE4", "NEW1": "GENE11", "NEW2": "GENE20"}
+    counts = cells.X.toarray()
+    for new, known in twins.items():
+        columns = cells.var_names.get_indexer([new, known])
+        counts[:, columns[0]] = 2 * counts[:, columns[1]]
+    cells = anndata.AnnData(sparse.csr_matrix(counts), var=cells.var[[]])
+    SCDTL.setup_anndata(cells)
+    model = SCDTL.from_bulk_model(toy_weights_file, cells)
+    names = list(cells.var_names[model.module.gene_order.numpy()])
+    for new, known in twins.items():
+        between = names[names.index(known) + 1 : names.index(new)]
+        assert all(name.startswith("NEW") for name in between)
 
 
 def test_the_model_tells_what_was_transferred(cells, toy_weights_file):
     model = SCDTL.from_bulk_model(toy_weights_file, cells)
     assert np.array_equal(model.in_bulk_, cells.var_names.str.startswith("GENE"))
+    matched_by = model.transfer_.pop("matched_by")
+    assert {kind: n for kind, n in matched_by.items() if n} == {"symbol": 30, "unmatched": 10}
     assert model.transfer_ == {
         "name": "toy",
         "sha256": load_weights(toy_weights_file).sha256,
@@ -257,3 +276,59 @@ def test_a_bulk_anndata_becomes_weights(monkeypatch):
     weights = as_weights(bulk)
     assert weights.genes == list(bulk.var_names)
     assert not bulk.uns
+
+
+# Samples
+
+
+def test_samples_of_one_kind_share_their_latent(toy_bulk_model):
+    latent = toy_bulk_model.get_latent_representation()
+    assert latent.shape == (toy_bulk_model.adata.n_obs, 4)
+    np.testing.assert_allclose(
+        toy_bulk_model.get_latent_representation(indices=[3, 1]), latent[[3, 1]], atol=1e-5
+    )
+
+
+def test_the_unit_of_a_sample_does_not_matter(toy_bulk_model):
+    per_million = toy_bulk_model.adata.copy()
+    depth = np.asarray(per_million.X.sum(1)).ravel()
+    per_million.X = sparse.csr_matrix(sparse.diags(1e6 / depth) @ per_million.X)
+    np.testing.assert_allclose(
+        toy_bulk_model.get_latent_representation(per_million),
+        toy_bulk_model.get_latent_representation(),
+        atol=1e-4,
+    )
+
+
+def test_bulk_is_imputed_to_whole_profiles_that_resemble_it():
+    bulk = toy_bulk(n_samples=60)
+    model = train_bulk(bulk, max_epochs=8, n_episodes=40)
+    predicted = model.get_imputed_expression(library_size=1.0)
+    np.testing.assert_allclose(predicted.sum(1), 1, rtol=1e-4)
+    truth = np.asarray(bulk.X.toarray() if sparse.issparse(bulk.X) else bulk.X)
+    truth = truth / truth.sum(1, keepdims=True)
+    mean = truth.mean(0)
+
+    def distance(profiles):
+        return np.abs(np.log(profiles + 1e-4) - np.log(truth + 1e-4)).mean()
+
+    assert distance(predicted.to_numpy()) < distance(np.broadcast_to(mean, truth.shape))
+
+
+def test_a_gene_that_a_sample_lacks_is_filled(toy_bulk_model):
+    lacking = toy_bulk_model.adata.copy()
+    lacking.X = np.array(lacking.X.toarray() if sparse.issparse(lacking.X) else lacking.X)
+    lacking.X[:, 0] = np.nan
+    whole, filled = (
+        toy_bulk_model.get_imputed_expression(query, return_numpy=True)
+        for query in (None, lacking)
+    )
+    assert np.isfinite(filled).all()
+    np.testing.assert_allclose(filled, whole, rtol=0.3)
+
+
+def test_unknown_genes_and_other_orders_are_refused(toy_bulk_model):
+    with pytest.raises(ValueError, match="unknown to the model"):
+        toy_bulk_model.get_imputed_expression(gene_list=["nothing"])
+    with pytest.raises(ValueError, match="another order"):
+        toy_bulk_model.get_latent_representation(toy_bulk_model.adata[:, ::-1].copy())

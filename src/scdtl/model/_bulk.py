@@ -19,12 +19,14 @@ from scdtl._constants import REGISTRY_KEYS
 from scdtl.model._profiles import log_mean_of_samples
 from scdtl.module._bulk import BulkDAEModule
 from scdtl.module._gene_order import order_by_similarity
+from scdtl.module._likelihood import LOG_ZERO
 from scdtl.module._scdtl import N_BULK_LATENTS
 from scdtl.pretrained import BulkWeights, load_weights, save_weights
 from scdtl.train._episodes import Episodes, EpisodeSplitter
 from scdtl.train._plan import AveragedTrainingPlan
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -178,8 +180,9 @@ class BulkDAE(UnsupervisedTrainingMixin, BaseModelClass):
     def _codes(self, key: str) -> np.ndarray:
         return np.asarray(self.adata_manager.get_from_registry(key)).ravel()
 
-    def _profiles(self) -> np.ndarray:
-        expression = self.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY)
+    def _profiles(self, adata: AnnData | None = None) -> np.ndarray:
+        manager = self.get_anndata_manager(adata or self.adata, required=True)
+        expression = manager.get_from_registry(REGISTRY_KEYS.X_KEY)
         if sparse.issparse(expression):
             expression = expression.toarray()
         return np.asarray(expression, dtype=np.float32)
@@ -229,6 +232,89 @@ class BulkDAE(UnsupervisedTrainingMixin, BaseModelClass):
         The file's sha256.
         """
         return save_weights(self.to_weights(**provenance), path)
+
+    @torch.inference_mode()
+    def get_latent_representation(
+        self, adata: AnnData | None = None, indices: Sequence[int] | None = None
+    ) -> np.ndarray:
+        """Return the latent of each sample, samples × ``n_latent``.
+
+        Parameters
+        ----------
+        adata
+            Samples × genes; ``None`` for the samples of training. Others need the same genes in
+            the same order.
+        indices
+            Samples, in the order of the result; ``None`` for all.
+        """
+        return self._latent(self._query(adata, indices)[1]).cpu().numpy()
+
+    @torch.inference_mode()
+    def get_imputed_expression(
+        self,
+        adata: AnnData | None = None,
+        indices: Sequence[int] | None = None,
+        gene_list: Sequence[str] | None = None,
+        library_size: float = 1e6,
+        return_numpy: bool = False,
+    ) -> np.ndarray | pd.DataFrame:
+        """Predict the whole profile of each sample, genes that it did not measure included.
+
+        Parameters
+        ----------
+        adata
+            Samples × genes, NaN where not measured; ``None`` for the samples of training.
+            Others need the same genes in the same order.
+        indices
+            Samples, in the order of the result; ``None`` for all.
+        gene_list
+            Genes of the result; ``None`` for all.
+        library_size
+            Sum of a sample over all genes; the default gives counts (or transcripts) per million.
+        return_numpy
+            Return an array in place of a DataFrame.
+
+        Returns
+        -------
+        Samples × genes.
+
+        Raises
+        ------
+        ValueError
+            If the genes differ, or a gene is unknown.
+        """
+        samples, profiles = self._query(adata, indices)
+        names = pd.Index(self.get_var_names())
+        columns = np.arange(len(names)) if gene_list is None else names.get_indexer(gene_list)
+        if (columns < 0).any():
+            raise ValueError(f"Genes unknown to the model: {set(gene_list or ()) - set(names)}.")
+        latent = self._latent(profiles)
+        logits = self.module.generative(latent)["logits"]
+        predicted = library_size * torch.softmax(self.module.log_mean + logits, dim=1)
+        values = predicted.cpu().numpy()[:, columns]
+        return values if return_numpy else pd.DataFrame(values, samples, names[columns])
+
+    def _query(
+        self, adata: AnnData | None, indices: Sequence[int] | None
+    ) -> tuple[pd.Index, np.ndarray]:
+        """Names and expression of the samples asked for."""
+        self._check_if_trained(warn=False)
+        query = self._validate_anndata(adata)
+        if not np.array_equal(query.var_names.astype(str), self.get_var_names().astype(str)):
+            raise ValueError(
+                "The genes of adata differ from those that the model was trained on, or are in "
+                "another order. Reorder them first: adata[:, model.get_var_names()].copy()."
+            )
+        rows = slice(None) if indices is None else np.asarray(indices)
+        return query.obs_names[rows], self._profiles(query)[rows]
+
+    def _latent(self, profiles: np.ndarray) -> torch.Tensor:
+        """Latent of each sample, compared with the mean of the genes that it measured."""
+        self.module.eval()
+        expression = torch.from_numpy(profiles).to(self.device)
+        log_mean = self.module.log_mean.masked_fill(expression.isnan(), LOG_ZERO)
+        log_mean = log_mean - log_mean.logsumexp(1, keepdim=True)
+        return self.module.inference(expression.nan_to_num(0), log_mean)["latent"]
 
     def _pseudo_cell_latents(self) -> np.ndarray:
         n_episodes = 16
@@ -288,7 +374,8 @@ def _check_bulk(expression: Any) -> None:
         )
     if n_samples < _FEW_SAMPLES:
         logger.warning(
-            "Only %d bulk samples: the weights will know few programmes; released weights may "
-            "serve better.",
+            "Only %d bulk samples: the network learns no more programmes of genes than samples "
+            "differ in. Expect less from it than from released weights, unless yours are the very "
+            "cells at hand.",
             n_samples,
         )

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _MIN_MOLECULES = 20
 _MAX_NEWTON_STEPS = 8
+_MIN_CELLS_TO_JUDGE = 10
+_MIN_GAIN_PER_MOLECULE = 0.006
 
 
 @torch.inference_mode()
@@ -46,7 +48,7 @@ def calibrate(
     per gene (NaN below 20 held-out molecules).
     """
     if fit_scale:
-        module.log_ratio_scale.fill_(_best_scale(module, molecules))
+        module.log_ratio_scale.fill_(_best_scale(*_validation_ratios(module, molecules)))
 
     for logits, tensors in _logits(module, molecules):
         _held_out_rate(module, logits, tensors)
@@ -70,6 +72,37 @@ def calibrate(
     total = deviance.sum(1)
     pooled = float(1 - total[0] / total[1]) if total[1] > 0 else float("nan")
     return pooled, explained.numpy().astype(np.float32)
+
+
+@torch.inference_mode()
+def bulk_helps(module: SCDTLModule, molecules: MoleculeSplitter) -> bool:
+    """Whether what came from bulk, before any training, predicts held-out molecules.
+
+    One factor for all log-ratios is fitted on one half of the validation cells; the other half
+    tells by how much the prediction beats the mean profile. Weights whose genes were shuffled
+    gain up to 0.0045 nats per molecule on the data sets of the benchmark, the real ones at least
+    0.0084. With fewer than 10 cells little can be told, and bulk has the benefit of the doubt.
+
+    Parameters
+    ----------
+    module
+        Fresh from bulk.
+    molecules
+        The split that training will use.
+    """
+    ratios = _validation_ratios(module, molecules)
+    n_cells = len(ratios[0])
+    if n_cells < _MIN_CELLS_TO_JUDGE:
+        return True
+    gain = n_molecules = 0.0
+    for fold in (0, 1):
+        fitted, judged = slice(fold, None, 2), slice(1 - fold, None, 2)
+        scale = _best_scale(*(part[fitted] for part in ratios))
+        logits, log_mean, held_out = (part[judged] for part in ratios)
+        gained = torch.log_softmax(log_mean + scale * logits, 1) - torch.log_softmax(log_mean, 1)
+        gain += float((held_out * gained).sum())
+        n_molecules += float(held_out.sum())
+    return gain > _MIN_GAIN_PER_MOLECULE * n_molecules
 
 
 @torch.inference_mode()
@@ -140,23 +173,33 @@ def _forward(
     return module.generative(batch_index=batch, **inferred)["fused"], on_device
 
 
-def _best_scale(module: SCDTLModule, molecules: MoleculeSplitter) -> float:
+def _validation_ratios(
+    module: SCDTLModule, molecules: MoleculeSplitter
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Log-ratios, log mean profile and held-out molecules of the validation cells."""
+    parts = []
+    for tensors in molecules.val_dataloader():
+        logits, tensors = _forward(module, tensors)
+        log_mean = module.batch_log_mean(tensors[REGISTRY_KEYS.BATCH_KEY]).expand_as(logits)
+        parts.append((logits, log_mean, tensors[REGISTRY_KEYS.TARGET_KEY]))
+    logits, log_mean, held_out = (torch.cat(part) for part in zip(*parts, strict=True))
+    return logits, log_mean, held_out
+
+
+def _best_scale(logits: torch.Tensor, log_mean: torch.Tensor, held_out: torch.Tensor) -> float:
     """Factor of the log-ratios under which held-out molecules are likeliest (Newton's method).
 
     The loss is convex in the factor; its derivatives are moments of the log-ratios under the
     prediction. Factors below 0 are cut to 0, the mean profile.
     """
+    depth = held_out.sum(1)
+    observed = float((held_out * logits).sum())
     scale = 0.5
     for _ in range(_MAX_NEWTON_STEPS):
-        slope = curvature = 0.0
-        module.log_ratio_scale.fill_(scale)
-        for logits, tensors in _logits(module, molecules):
-            target = tensors[REGISTRY_KEYS.TARGET_KEY]
-            p = module.log_proportions(logits, tensors[REGISTRY_KEYS.BATCH_KEY]).exp()
-            depth = target.sum(1)
-            mean = (p * logits).sum(1)
-            slope += float((depth * mean).sum() - (target * logits).sum())
-            curvature += float((depth * ((p * logits.square()).sum(1) - mean.square())).sum())
+        p = torch.softmax(log_mean + scale * logits, dim=1)
+        mean = (p * logits).sum(1)
+        variance = (p * logits.square()).sum(1) - mean.square()
+        slope, curvature = float((depth * mean).sum()) - observed, float((depth * variance).sum())
         if curvature <= 0:
             return 0.0
         step = slope / curvature

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ from scvi.model.base import BaseModelClass, UnsupervisedTrainingMixin
 from scdtl._compat import quiet_lightning
 from scdtl._constants import REGISTRY_KEYS
 from scdtl.model._calibration import (
+    bulk_helps,
     calibrate,
     mean_profile_dispersion,
     raise_to_residual_dispersion,
@@ -27,6 +29,7 @@ from scdtl.model._transfer import co_expression_order, transfer
 from scdtl.module._gene_order import gene_vectors, order_by_similarity
 from scdtl.module._scdtl import SCDTLModule
 from scdtl.pretrained import match_genes
+from scdtl.pretrained._genes import warn_of_ambiguous
 from scdtl.train._molecules import MoleculeSplitter
 from scdtl.train._plan import SCDTLTrainingPlan
 
@@ -35,7 +38,9 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from scdtl.pretrained import BulkWeights
+    from scdtl.pretrained import BulkWeights, GeneMatches
+
+logger = logging.getLogger(__name__)
 
 _MAX_STEPS = 400
 _STEPS_PER_VALIDATION = 16
@@ -163,7 +168,8 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
 
         Returns
         -------
-        An untrained model. ``transfer_`` says what was transferred.
+        An untrained model. ``transfer_`` says what was transferred, and how genes were matched
+        (:func:`scdtl.pretrained.match_genes`).
 
         Raises
         ------
@@ -173,14 +179,22 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
         from scdtl.model._bulk import as_weights
 
         weights = as_weights(bulk)
-        position = match_genes(list(adata.var_names), weights.genes, weights.ensembl_ids)
+        matches = match_genes(
+            list(adata.var_names),
+            weights.genes,
+            weights.ensembl_ids,
+            weights.provenance.get("species"),
+        )
+        warn_of_ambiguous(list(adata.var_names), matches)
         model = cls(adata, None, **weights.architecture, **model_kwargs)
-        model._transfer(weights, position)
+        model._transfer(weights, matches)
         return model
 
-    def _transfer(self, weights: BulkWeights, position: np.ndarray) -> None:
+    def _transfer(self, weights: BulkWeights, matches: GeneMatches) -> None:
         """Gather bulk weights by gene; genes unknown to bulk start at zero."""
-        self._set_gene_order(co_expression_order(weights, position))
+        position = matches.position
+        counts, _ = self._registered(self.adata)
+        self._set_gene_order(co_expression_order(weights, position, counts))
         transfer(weights, position[self.module.gene_order.numpy()], self.module.dae)
         self.module.bulk_latents.copy_(
             torch.from_numpy(np.resize(weights.tensors["latents"], self.module.bulk_latents.shape))
@@ -189,9 +203,22 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
         self.transfer_ = {
             "name": weights.name,
             "sha256": weights.sha256,
-            "n_genes_matched": int(self.in_bulk_.sum()),
+            "n_genes_matched": matches.n_matched,
             "n_genes": len(position),
+            "matched_by": matches.counts,
         }
+
+    def _drop_bulk_that_misleads(self, molecules: MoleculeSplitter) -> None:
+        """Start from scratch where bulk does not predict the cells at hand."""
+        self.module.eval()
+        self.transfer_["dropped"] = not bulk_helps(self.module, molecules)
+        if self.transfer_["dropped"]:
+            logger.warning(
+                "The bulk weights %r do not predict held-out molecules of these cells: they are "
+                "dropped, and training starts from scratch.",
+                self.transfer_["name"],
+            )
+            self.module.forget_bulk()
 
     def _set_gene_order(self, order: np.ndarray) -> None:
         """Sort the module's genes."""
@@ -210,7 +237,7 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
         max_epochs: int | None = None,
         accelerator: str = "auto",
         devices: int | list[int] | str = "auto",
-        batch_size: int = 128,
+        batch_size: int = 64,
         early_stopping: bool = True,
         early_stopping_patience: int = 2,
         held_out_fraction: float = 0.1,
@@ -260,6 +287,8 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
         if max_epochs is None:
             max_epochs = -(-_MAX_STEPS // steps_per_epoch)
         if max_epochs > 0:
+            if self.transfer_ and not self.history_:
+                self._drop_bulk_that_misleads(molecules)
             callbacks = list(trainer_kwargs.pop("callbacks", []))
             if early_stopping:
                 callbacks.append(

@@ -6,8 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from sklearn.metrics import pairwise_distances_argmin
+from sklearn.preprocessing import normalize
+
+from scdtl.module._gene_order import gene_vectors
 
 if TYPE_CHECKING:
+    from scipy import sparse
+
     from scdtl.module._dae import DAE
     from scdtl.pretrained import BulkWeights
 
@@ -38,8 +44,13 @@ def transfer(weights: BulkWeights, position: np.ndarray, dae: DAE) -> None:
         parameter.copy_(value)
 
 
-def co_expression_order(weights: BulkWeights, position: np.ndarray) -> np.ndarray:
-    """Order of a data set's genes along the U-Net: that of bulk, unknown genes last.
+def co_expression_order(
+    weights: BulkWeights, position: np.ndarray, counts: sparse.csr_matrix
+) -> np.ndarray:
+    """Order of a data set's genes along the U-Net: that of bulk.
+
+    A gene unknown to bulk comes after the known gene that it is most correlated with in the
+    data at hand.
 
     Parameters
     ----------
@@ -47,7 +58,14 @@ def co_expression_order(weights: BulkWeights, position: np.ndarray) -> np.ndarra
         Bulk weights.
     position
         For each gene of the data its position among the genes of the weights, or -1.
+    counts
+        Counts of the data, cells × genes.
     """
-    rank = np.argsort(weights.tensors["gene_order"])
-    unknown_last = len(rank) + np.arange(len(position))
-    return np.argsort(np.where(position >= 0, rank[position], unknown_last))
+    known, unknown = np.flatnonzero(position >= 0), np.flatnonzero(position < 0)
+    rank = np.empty(len(position))
+    rank[known] = np.argsort(weights.tensors["gene_order"])[position[known]]
+    if len(unknown):
+        directions = normalize(gene_vectors(counts))
+        nearest = pairwise_distances_argmin(directions[unknown], directions[known])
+        rank[unknown] = rank[known][nearest] + 0.5
+    return np.argsort(rank, kind="stable")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from scvi.module.base import BaseModuleClass, LossOutput, auto_move_data
+from torch import nn
 
 from scdtl._constants import REGISTRY_KEYS
 from scdtl.module._adaptation import maximum_mean_discrepancy
@@ -66,6 +67,13 @@ class SCDTLModule(BaseModuleClass):
         # Cells of even and odd rows are two folds: the dispersion of one judges the other.
         self.register_buffer("fold_moments", torch.zeros(2, 2, n_genes), persistent=False)
         self.register_buffer("fold_dispersion", torch.zeros(2, n_genes), persistent=False)
+
+    def forget_bulk(self) -> None:
+        """Start the DAE anew, as without bulk."""
+        for layer in self.dae.modules():
+            if isinstance(layer, nn.Linear | nn.LayerNorm):
+                layer.reset_parameters()
+        self.bulk_latents.zero_()
 
     def _get_inference_input(self, tensors, **kwargs):
         return {
