@@ -15,6 +15,7 @@ DATASETS = {
     "mixology_5cl_celseq2": "mixology",
     "jurkat_293t_10x": "Jurkat/293T",
     "baron_saver_ref": "Baron",
+    "pollen_11types_smarter": "Pollen",
 }
 METHODS = {
     "observed": "no denoising",
@@ -40,6 +41,7 @@ MAIN_SCORES = ["poisson_score", "gene_d2", "mse_score_expected"]
 STEPS = ["bare", "dae", "full", "scvi"]
 LINE = ["method", "line"]
 OWN = ("scdtl", "scdtl-no-bulk")
+NO_BULK, DEFAULT_TRANSFER = "no bulk", "start, MMD"
 
 
 def as_markdown(cells: pd.DataFrame) -> str:
@@ -133,6 +135,29 @@ def step(rows: pd.DataFrame) -> str:
         f"{facts['nonzero']:.0%} non-zero, {facts['threads']:.0f} threads.\n\n"
         f"{as_markdown(texts)}\n"
     )
+
+
+def transfer(rows: pd.DataFrame) -> str:
+    """Gains over the run from scratch in the same draw, and how soon it is reached."""
+    rows = _named(rows)
+    parts = []
+    for score in ("gene_d2", "poisson_score"):
+        values = rows.pivot_table(
+            index=["line", "cells"], columns=["dataset", "seed"], values=score, sort=False
+        )
+        gain = values.sub(values.xs(NO_BULK, level="line"), level="cells")
+        means = gain.T.groupby(level="dataset", sort=False).mean().T.drop(index=NO_BULK)
+        table = means.map("{:+.4f}".format)
+        table["mean"] = [f"**{value:+.4f}**" for value in means.mean(axis=1)]
+        table.index = table.index.set_names(["transfer", "cells"])
+        title = f"**Gain in {SCORES[score]} over no bulk, mean over draws**"
+        parts += [title, as_markdown(table.rename_axis(columns=None))]
+    steps = rows[rows["line"].isin([NO_BULK, DEFAULT_TRANSFER])]
+    table = steps.groupby(["line", "cells"], sort=False)[["steps", "steps_to_scratch"]].median()
+    table.index = table.index.set_names(["transfer", "cells"])
+    table.columns = ["steps to the best", "steps to the best of no bulk"]
+    parts += ["**Steps of training, median**", as_markdown(table.map("{:.0f}".format))]
+    return "\n\n".join(parts) + "\n"
 
 
 # Parts of a table

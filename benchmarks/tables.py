@@ -2,7 +2,7 @@
 
     python benchmarks/tables.py
 
-Reads `docs/_static/benchmarks/{accuracy,downsampling,ablation,step}.csv`, the files that
+Reads `docs/_static/benchmarks/{accuracy,downsampling,ablation,step,transfer}.csv`, the files that
 `--out` of these benchmarks writes, and writes `docs/benchmarks/*.md`, which `docs/benchmarks.md`
 includes, and `docs/_static/benchmarks.png`. No number in the documentation is typed by hand.
 """
@@ -22,6 +22,7 @@ WRITERS = {
     "downsampling": _tables.downsampling,
     "ablation": _tables.ablation,
     "step": _tables.step,
+    "transfer": _tables.transfer,
 }
 MISSING = "*Not measured yet.*\n"
 
