@@ -71,9 +71,11 @@ def impute(
     layer
         Layer with the raw counts; ``None`` for ``adata.X``.
     bulk
-        Where the network starts: name of weights that ship with the package, path of a weight
-        file, a trained :class:`scdtl.BulkDAE`, a bulk AnnData (samples × genes, on which a
-        BulkDAE is trained first), or ``None`` for no transfer.
+        Where the network starts: name of released weights (``scdtl.pretrained.available``;
+        others than ``"human"`` are downloaded when first used), path of a weight file, a trained
+        :class:`scdtl.BulkDAE`, a bulk AnnData (samples × genes, on which a BulkDAE is trained
+        first), or ``None`` for no transfer. Weights that do not predict the cells at hand are
+        dropped with a message.
     batch_key
         Column of ``obs`` with the batch of each cell.
     key_added
