@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import inspect
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import sys
 import anndata
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 
 import scdtl
@@ -53,7 +55,13 @@ def test_version_is_printed():
 
 @pytest.mark.parametrize(
     "words",
-    [["--help"], ["impute", "--help"], ["demo", "--help"], ["weights", "--help"]],
+    [
+        ["--help"],
+        ["impute", "--help"],
+        ["evaluate", "--help"],
+        ["demo", "--help"],
+        ["weights", "--help"],
+    ],
 )
 def test_help_loads_nothing_heavy(words):
     code = (
@@ -207,6 +215,75 @@ def test_a_failed_write_leaves_the_old_output(toy_file, calls, capsys, monkeypat
     assert capsys.readouterr().err == "scdtl: error: disk full\n"
     assert output.read_text() == "old"
     assert sorted(file.name for file in output.parent.iterdir()) == ["out.h5ad", "toy.h5ad"]
+
+
+def test_evaluate_prints_scores_and_verdict_and_writes_a_page(toy_file, capsys):
+    page, csv = toy_file.with_name("report.html"), toy_file.with_name("scores.csv")
+    words = ["--methods", "observed, mean profile,knn smoothing", "--held-out-fraction", "0.3"]
+    words += ["--splits", "2", "--random-state", "5", "--html", str(page), "--csv", str(csv)]
+    assert main(["evaluate", str(toy_file), *words]) == 0
+    captured = capsys.readouterr()
+    options = {"held_out_fraction": 0.3, "n_splits": 2, "random_state": 5}
+    methods = ["observed", "mean profile", "knn smoothing"]
+    expected = scdtl.tl.evaluate(anndata.read_h5ad(toy_file), methods=methods, **options)
+    assert captured.out.splitlines()[-1] == expected.verdict
+    table = pd.read_csv(csv, index_col="method").drop(columns="seconds")
+    pd.testing.assert_frame_equal(table, expected.scores.drop(columns="seconds"))
+    for score in table["poisson_score"]:
+        assert f"{score:.3f}" in captured.out
+    assert html.escape(expected.verdict) in page.read_text(encoding="utf-8")
+    assert f"wrote {page}" in captured.err
+
+
+def test_every_option_reaches_evaluate(toy_file, monkeypatch, capsys):
+    seen = []
+
+    def evaluate(adata, **options):
+        seen.append(options)
+        raise ValueError("seen enough")
+
+    monkeypatch.setattr("scdtl.tl.evaluate", evaluate)
+    words = "--layer counts --bulk none --batch-key batch --methods scdtl,magic --quiet"
+    words += " --held-out-fraction 0.2 --splits 3 --random-state 7"
+    assert main(["evaluate", str(toy_file), *words.split()]) == 1
+    assert main(["evaluate", str(toy_file)]) == 1
+    assert capsys.readouterr().err == "scdtl: error: seen enough\n" * 2
+    given, by_default = seen
+    assert given == {
+        "layer": "counts",
+        "bulk": None,
+        "batch_key": "batch",
+        "methods": ["scdtl", "magic"],
+        "held_out_fraction": 0.2,
+        "n_splits": 3,
+        "random_state": 7,
+        "verbose": False,
+    }
+    monkeypatch.undo()
+    parameters = inspect.signature(scdtl.tl.evaluate).parameters
+    assert by_default.pop("verbose") is True
+    assert by_default == {name: parameters[name].default for name in by_default}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["none.h5ad"], "none.h5ad does not exist"),
+        (["toy.h5ad", "--methods", "martian"], "unknown method 'martian'"),
+        (["toy.h5ad", "--held-out-fraction", "2"], "held_out_fraction must lie between"),
+        (["toy.h5ad", "--html", "report.pdf"], "must end in .html"),
+        (["toy.h5ad", "--csv", "no/scores.csv"], "output folder no does not exist"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_evaluate_refuses_in_one_line(words, message, toy_file, capsys, monkeypatch):
+    monkeypatch.chdir(toy_file.parent)
+    assert main(["evaluate", *words]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("scdtl: error: ")
+    assert captured.err.count("\n") == 1
+    assert message in captured.err
 
 
 def test_demo_writes_where_it_is_told(tmp_path, monkeypatch):

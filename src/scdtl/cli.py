@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, help="show the version and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_impute(commands)
+    _add_evaluate(commands)
     _add_demo(commands)
     _add_weights(commands)
     return parser
@@ -119,6 +120,46 @@ def _add_impute(commands: Any) -> None:
     command.set_defaults(run=_impute)
 
 
+def _add_evaluate(commands: Any) -> None:
+    command = commands.add_parser(
+        "evaluate",
+        help="measure on held-out molecules of an .h5ad file how good imputation is",
+        description="Hold out molecules of an .h5ad file, let each method predict them from the "
+        "others, and print the scores and what they say. The file stays as it is.",
+    )
+    add = command.add_argument
+    add("input", type=Path, metavar="IN.h5ad", help="AnnData with raw counts")
+    add("--layer", help="layer with the raw counts (default: X)")
+    add(
+        "--bulk",
+        default="human",
+        metavar="NAME|FILE|none",
+        help="released weights, a weights file, an .h5ad file of bulk counts, or none "
+        "(default: %(default)s)",
+    )
+    add("--batch-key", help="column of obs that names the batches")
+    add(
+        "--methods",
+        type=_names,
+        metavar="A,B",
+        help="some of: observed, mean profile, scdtl, knn smoothing, magic, scvi "
+        "(default: those installed but scvi, which is slow)",
+    )
+    add(
+        "--held-out-fraction",
+        type=float,
+        default=0.1,
+        metavar="P",
+        help="share of the molecules to hold out (default: %(default)s)",
+    )
+    add("--splits", type=int, default=1, metavar="N", help="default: %(default)s")
+    add("--random-state", type=int, default=0, metavar="SEED", help="default: %(default)s")
+    add("--html", type=Path, metavar="REPORT.html", help="write a report, one page")
+    add("--csv", type=Path, metavar="SCORES.csv", help="write the table of scores")
+    add("--quiet", action="store_true", help="say nothing but scores and errors")
+    command.set_defaults(run=_evaluate)
+
+
 def _add_demo(commands: Any) -> None:
     command = commands.add_parser(
         "demo",
@@ -163,6 +204,10 @@ def _devices(text: str) -> int | str:
     return int(text) if text.lstrip("-").isdigit() else text
 
 
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def _impute(options: argparse.Namespace) -> None:
     output = _output_file(options.output)
     genes = None if options.genes is None else _read_genes(options.genes)
@@ -192,6 +237,37 @@ def _impute(options: argparse.Namespace) -> None:
     logger.info("wrote %s", options.output)
 
 
+def _evaluate(options: argparse.Namespace) -> None:
+    page = options.html and _output_file(options.html, ".html")
+    csv = options.csv and _output_file(options.csv, ".csv")
+    adata = _read_h5ad(options.input)
+    bulk = _bulk(options.bulk)
+
+    from scdtl.tl import evaluate
+    from scdtl.tl._evaluation import table
+    from scdtl.tl._report import write_whole
+
+    evaluation = evaluate(
+        adata,
+        layer=options.layer,
+        methods=options.methods,
+        bulk=bulk,
+        batch_key=options.batch_key,
+        held_out_fraction=options.held_out_fraction,
+        n_splits=options.splits,
+        random_state=options.random_state,
+        verbose=not options.quiet,
+    )
+    print(table(evaluation.scores))
+    print(evaluation.verdict)
+    if page:
+        evaluation.to_html(page)
+        logger.info("wrote %s", options.html)
+    if csv:
+        write_whole(csv, evaluation.scores.to_csv())
+        logger.info("wrote %s", options.csv)
+
+
 def _demo(options: argparse.Namespace) -> None:
     from scdtl._demo import run_demo
 
@@ -217,10 +293,10 @@ def _weights_info(options: argparse.Namespace) -> None:
         print(f"{key}: {value}")
 
 
-def _output_file(path: Path) -> Path:
+def _output_file(path: Path, suffix: str = ".h5ad") -> Path:
     """Where to write, after a check that this will be possible once the work is done."""
-    if path.suffix != ".h5ad":
-        raise ValueError(f"output {path}: the name must end in .h5ad")
+    if path.suffix != suffix:
+        raise ValueError(f"output {path}: the name must end in {suffix}")
     if path.is_dir():
         raise IsADirectoryError(f"output {path} is a folder: name a file")
     if not path.parent.is_dir():

@@ -1,0 +1,212 @@
+"""evaluate(): molecular cross-validation of imputation on the user's own counts."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from scdtl._constants import DEFAULT_BULK
+from scdtl.pp._check import check_input
+from scdtl.tl._evaluation import Evaluation
+from scdtl.tl._peers import Options, chosen
+from scdtl.tl._scores import Split
+from scdtl.train._molecules import thin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from scipy import sparse
+
+    from scdtl.model import BulkDAE
+    from scdtl.pretrained import BulkWeights
+    from scdtl.tl._peers import Method
+
+logger = logging.getLogger("scdtl")
+
+_IMPUTE_KWARGS = (
+    "max_epochs",
+    "batch_size",
+    "accelerator",
+    "devices",
+    "model_kwargs",
+    "train_kwargs",
+)
+_NO_KEY = "scdtl_evaluate_writes_nothing"
+
+
+def evaluate(
+    adata: AnnData,
+    *,
+    layer: str | None = None,
+    methods: Sequence[str | Callable[[AnnData], Any]] | None = None,
+    bulk: str | Path | BulkDAE | BulkWeights | AnnData | None = DEFAULT_BULK,
+    batch_key: str | None = None,
+    held_out_fraction: float = 0.1,
+    n_splits: int = 1,
+    random_state: int = 0,
+    verbose: bool | None = None,
+    **impute_kwargs: Any,
+) -> Evaluation:
+    """Measure on your own counts how well imputation predicts molecules that it did not see.
+
+    Molecular cross-validation: every molecule is held out with probability `held_out_fraction`.
+    Each method gets the other molecules only, and its rates, scaled to the cell's number of
+    held-out molecules, are scored on these. ``adata`` stays as it is.
+
+    Parameters
+    ----------
+    adata
+        Cells × genes with raw counts (sparse or dense), gene names in ``var_names``.
+    layer
+        Layer with the raw counts; ``None`` for ``adata.X``.
+    methods
+        Some of ``"observed"`` (no denoising), ``"mean profile"`` (of all cells), ``"scdtl"``,
+        ``"knn smoothing"`` (15 neighbours), ``"magic"`` (needs magic-impute) and ``"scvi"``
+        (slow); or functions of your own that take an AnnData with the kept molecules in ``X``
+        (CSR) and return rates, cells × genes, not negative and on a linear scale. ``None`` for
+        all named ones that are installed, but ``"scvi"``.
+    bulk
+        As in :func:`scdtl.pp.impute`; for ``"scdtl"``.
+    batch_key
+        Column of ``obs`` with the batch of each cell; for ``"scdtl"`` and ``"scvi"``.
+    held_out_fraction
+        Probability of a molecule to be held out, between 0 and 1.
+    n_splits
+        How often the molecules are split anew; scores are means over the splits.
+    random_state
+        Seed. Split number i (from 0) is that of seed ``random_state + i``.
+    verbose
+        Show scdtl's progress bar; as in :func:`scdtl.pp.impute`.
+    **impute_kwargs
+        ``max_epochs``, ``batch_size``, ``accelerator``, ``devices``, ``model_kwargs`` and
+        ``train_kwargs`` of :func:`scdtl.pp.impute`; for ``"scdtl"``.
+
+    Returns
+    -------
+    The scores per method and per gene, with a verdict in words, a plot and a report.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        If the input is not raw counts, or an argument is not as described.
+    ImportError
+        If a method asked for by name is not installed.
+
+    Notes
+    -----
+    The methods see fewer molecules than you have, so each is a little better on all of them.
+    Peers are run as published: the rates they give are scored as they are.
+
+    References
+    ----------
+    Batson, Royer and Webber, bioRxiv 786269 (2019): molecular cross-validation.
+
+    Examples
+    --------
+    >>> import scdtl
+    >>> adata = scdtl.datasets.pbmc68k_counts()
+    >>> evaluation = scdtl.tl.evaluate(adata, methods=["observed", "mean profile"])
+    >>> evaluation.scores["poisson_score"].round(2).to_dict()
+    {'observed': 0.0, 'mean profile': 0.48}
+    >>> scdtl.tl.evaluate(adata).to_html("evaluation.html")  # doctest: +SKIP
+    """
+    if isinstance(adata, AnnData) and adata.is_view and not adata.isbacked:
+        adata = adata.copy()  # nothing is written, so a view is as good
+    counts = check_input(adata, layer=layer, batch_key=batch_key, key_added=_NO_KEY, genes=None)
+    _check_settings(held_out_fraction, n_splits, random_state, impute_kwargs)
+    chosen_methods = chosen(methods)
+    obs = adata.obs[[]] if batch_key is None else adata.obs[[batch_key]]
+    scores: list[pd.DataFrame] = []
+    explained: list[pd.DataFrame] = []
+    n_held_out = np.zeros(adata.n_vars)
+    for i in range(n_splits):
+        options = Options(
+            random_state + i, batch_key, bulk, {"verbose": verbose} | dict(impute_kwargs)
+        )
+        split = _split(counts, held_out_fraction, options.seed)
+        n_held_out += split.n_held_out / n_splits
+        rows, columns = {}, {}
+        for name, method in chosen_methods.items():
+            logger.info("evaluate: %s (split %d of %d)", name, i + 1, n_splits)
+            # A copy for each, so that none can change what the next one gets.
+            cells = AnnData(split.kept.copy(), obs=obs.copy(), var=adata.var[[]].copy())
+            rates, seconds = _timed(method, cells, options)
+            row, columns[name] = split.score(name, rates)
+            rows[name] = row | {"seconds": seconds}
+        scores.append(pd.DataFrame.from_dict(rows, orient="index"))
+        explained.append(pd.DataFrame(columns, index=adata.var_names))
+    genes = sum(explained[1:], explained[0]) / n_splits  # NaN unless scored in every split
+    genes["n_held_out"] = n_held_out
+    genes["mean_count"] = np.asarray(counts.sum(axis=0, dtype=np.float64)).ravel() / adata.n_obs
+    return Evaluation(
+        scores=(sum(scores[1:], scores[0]) / n_splits).rename_axis("method"),
+        genes=genes.rename_axis("gene"),
+        settings={
+            "n_cells": adata.n_obs,
+            "n_genes": adata.n_vars,
+            "layer": layer,
+            "methods": list(chosen_methods),
+            "bulk": bulk if bulk is None or isinstance(bulk, str) else _described(bulk),
+            "batch_key": batch_key,
+            "held_out_fraction": held_out_fraction,
+            "n_splits": n_splits,
+            "random_state": random_state,
+            **impute_kwargs,
+        },
+        packages=tuple(m.package for m in chosen_methods.values() if m.package),
+    )
+
+
+def _split(counts: sparse.csr_matrix, held_out_fraction: float, seed: int) -> Split:
+    kept, held_out = (
+        part.copy() for part in thin(counts, 1 - held_out_fraction, np.random.default_rng(seed))
+    )
+    # thin() leaves both parts with the zeros of the other: whoever looks sees where they lie.
+    kept.eliminate_zeros()
+    held_out.eliminate_zeros()
+    if not (kept.nnz and held_out.nnz):
+        raise ValueError(
+            f"held_out_fraction {held_out_fraction} of {int(counts.sum())} molecules leaves "
+            "none on one side: give more cells, or another held_out_fraction."
+        )
+    return Split(kept, held_out)
+
+
+def _timed(method: Method, cells: AnnData, options: Options) -> tuple[Any, float]:
+    for module in method.needs:  # importing is not the method's time
+        importlib.import_module(module)
+    start = time.perf_counter()
+    rates = method.run(cells, options)
+    return rates, time.perf_counter() - start
+
+
+def _check_settings(
+    held_out_fraction: float, n_splits: int, random_state: int, impute_kwargs: dict[str, Any]
+) -> None:
+    if not 0 < held_out_fraction < 1:
+        raise ValueError(
+            f"held_out_fraction must lie between 0 and 1, as 0.1; got {held_out_fraction!r}."
+        )
+    if not isinstance(n_splits, int | np.integer) or n_splits < 1:
+        raise ValueError(f"n_splits must be a whole number from 1 on; got {n_splits!r}.")
+    if not isinstance(random_state, int | np.integer) or random_state < 0:
+        raise ValueError(f"random_state must be a whole number from 0 on; got {random_state!r}.")
+    unknown = [name for name in impute_kwargs if name not in _IMPUTE_KWARGS]
+    if unknown:
+        raise TypeError(
+            f"evaluate() has no argument {', '.join(unknown)}; of impute's it takes "
+            f"{', '.join(_IMPUTE_KWARGS)}."
+        )
+
+
+def _described(bulk: Any) -> str:
+    from pathlib import Path
+
+    return str(bulk) if isinstance(bulk, Path) else type(bulk).__name__

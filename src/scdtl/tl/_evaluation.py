@@ -1,0 +1,151 @@
+"""Evaluation: what evaluate() found, as tables, words, a plot and a page."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from scdtl.tl._verdict import verdict
+
+if TYPE_CHECKING:
+    import os
+
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Evaluation:
+    """Scores of imputation methods on held-out molecules; made by :func:`scdtl.tl.evaluate`.
+
+    Parameters
+    ----------
+    scores
+        One row per method, means over the splits. ``poisson_score``
+        (:func:`scdtl.metrics.poisson_score`: 0 no denoising, 1 the held-out molecules
+        themselves); ``gene_deviance_explained``, mean over genes
+        (:func:`scdtl.metrics.gene_deviance_explained`: 0 the mean profile); ``mse_score``,
+        1 - MSE / MSE of no denoising on log1p of counts per 10,000, which favours rates
+        sharper than the true ones, as the logarithm of few molecules lies below that of their
+        mean; ``gene_r`` and ``cell_r``,
+        medians over genes and cells of the Pearson correlation on the same scale; ``seconds``
+        of one split. Means and medians over genes take those with at least 20 held-out
+        molecules. NaN where there is none or, for correlations, all predictions are equal.
+    genes
+        One row per gene: for each method the deviance explained, mean over the splits, NaN if
+        fewer than 20 molecules were held out in one of them; ``n_held_out``, the gene's held-out
+        molecules per split; ``mean_count``, its molecules per cell in the counts given.
+    settings
+        The arguments of the call and the size of the data.
+    packages
+        Packages of the methods, whose versions the report tells.
+
+    Examples
+    --------
+    >>> import scdtl
+    >>> adata = scdtl.datasets.toy()
+    >>> evaluation = scdtl.tl.evaluate(adata, methods=["observed", "mean profile"])
+    >>> list(evaluation.scores.index)
+    ['observed', 'mean profile']
+    """
+
+    scores: pd.DataFrame
+    genes: pd.DataFrame
+    settings: dict[str, Any]
+    packages: tuple[str, ...] = field(default=())
+
+    @property
+    def verdict(self) -> str:
+        """What the numbers say, in plain words."""
+        return verdict(self.scores, self.genes)
+
+    def plot(
+        self,
+        ax: Axes | None = None,
+        show: bool | None = None,
+        save: str | os.PathLike[str] | None = None,
+    ) -> Axes:
+        """Draw the Poisson score of each method as a bar.
+
+        Parameters
+        ----------
+        ax
+            Where to draw; ``None`` for a new figure.
+        show
+            Show the figure; ``None`` does so in interactive sessions only.
+        save
+            File to save the figure to.
+
+        Returns
+        -------
+        The axes.
+
+        Examples
+        --------
+        >>> import scdtl
+        >>> adata = scdtl.datasets.toy()
+        >>> evaluation = scdtl.tl.evaluate(adata, methods=["observed", "mean profile"])
+        >>> axes = evaluation.plot(show=False)
+        """
+        import matplotlib as mpl
+        from matplotlib import pyplot as plt
+
+        from scdtl.tl._figures import draw_scores
+
+        if ax is None:
+            _, ax = plt.subplots(layout="constrained")
+        draw_scores(ax, self.scores["poisson_score"])
+        if save is not None:
+            ax.figure.figure.savefig(save, dpi=150, bbox_inches="tight")
+        if mpl.is_interactive() if show is None else show:
+            plt.show()
+        return ax
+
+    def to_html(self, path: str | os.PathLike[str]) -> None:
+        """Write one self-contained page: verdict, table, figures, settings and versions.
+
+        Parameters
+        ----------
+        path
+            File to write, whole or not at all; an earlier one is replaced.
+
+        Examples
+        --------
+        >>> import scdtl
+        >>> adata = scdtl.datasets.toy()
+        >>> scdtl.tl.evaluate(adata).to_html("evaluation.html")  # doctest: +SKIP
+        """
+        from scdtl.tl._report import page, write_whole
+
+        write_whole(path, page(self))
+
+    def __repr__(self) -> str:
+        return f"Evaluation on {self._data}\n\n{table(self.scores)}\n\n{self.verdict}"
+
+    def _repr_html_(self) -> str:
+        return (
+            f"<p><b>Evaluation</b> on {html.escape(self._data)}</p>"
+            f"{self.scores.to_html(float_format='{:.3f}'.format, na_rep='–')}"
+            f"<p>{html.escape(self.verdict)}</p>"
+        )
+
+    @property
+    def _data(self) -> str:
+        n_splits = self.settings["n_splits"]
+        return (
+            f"{self.settings['n_cells']:,} cells × {self.settings['n_genes']:,} genes, "
+            f"{100 * self.settings['held_out_fraction']:g} % of the molecules held out, "
+            f"{n_splits} split{'s' if n_splits > 1 else ''}"
+        )
+
+
+def table(scores: pd.DataFrame) -> str:
+    """The scores as text.
+
+    Parameters
+    ----------
+    scores
+        Of an :class:`Evaluation`.
+    """
+    return scores.rename_axis(None).to_string(float_format="{:.3f}".format, na_rep="-")

@@ -1,0 +1,166 @@
+"""The report: one page of HTML that needs nothing beside itself."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import os
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scdtl.tl._verdict import MEAN_PROFILE, main_method
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from matplotlib.figure import Figure
+
+    from scdtl.tl._evaluation import Evaluation
+
+_VERSIONS_OF = ("scdtl", "scvi-tools", "torch", "anndata", "numpy", "scikit-learn")
+_MOST_LINES = 4
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
+       color: #222; background: #fff; }
+.verdict { border-left: .3rem solid #0072B2; padding: .5rem 1rem; background: #f2f7fb; }
+table { border-collapse: collapse; margin: 1rem 0; }
+th, td { padding: .25rem .75rem; border-bottom: 1px solid #ddd; text-align: right; }
+th:first-child { text-align: left; }
+td.text { text-align: left; }
+img { max-width: 100%; height: auto; }
+.wide { overflow-x: auto; }
+"""
+
+_COLUMNS = {
+    "poisson_score": "log-likelihood of the held-out molecules, pooled: 0 no denoising, 1 the "
+    "held-out molecules themselves, which counting noise keeps out of reach",
+    "gene_deviance_explained": "share of a gene's deviance explained beyond the mean profile, "
+    "mean over genes: 0 no better than the mean profile",
+    "mse_score": "reduction of the mean squared error of log1p(counts per 10,000) relative to no "
+    "denoising; the logarithm of few molecules lies below that of their mean, so that rates "
+    "sharper than the true ones are favoured, and true ones may score below 0",
+    "gene_r": "median over genes of the Pearson correlation over cells, log1p(counts per 10,000)",
+    "cell_r": "median over cells of the Pearson correlation over genes, log1p(counts per 10,000)",
+    "seconds": "time of one split",
+}
+
+
+def page(evaluation: Evaluation) -> str:
+    """Put the page together.
+
+    Parameters
+    ----------
+    evaluation
+        What to report.
+    """
+    scores = evaluation.scores
+    versions = {
+        name: version(name) for name in dict.fromkeys((*_VERSIONS_OF, *evaluation.packages))
+    }
+    main = main_method(scores)
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Imputation evaluated on held-out molecules</title>
+<style>{_STYLE}</style>
+</head>
+<body>
+<h1>Is the imputation right on these data?</h1>
+<p class="verdict">{html.escape(evaluation.verdict)}</p>
+<h2>Scores on held-out molecules</h2>
+<div class="wide">{_score_table(evaluation)}</div>
+<p>Higher is better, but for seconds. Correlations are with the few held-out molecules, hence low
+even for the true expression. &ndash;: not defined, as where all predictions are equal.</p>
+{_pairs(_COLUMNS)}
+<h2>Methods</h2>
+{_image(_score_figure(evaluation), "Bars: Poisson score of each method, as in the table")}
+<h2>Genes</h2>
+{_image(_gene_figure(evaluation, main), f"Deviance explained per gene by {main}")}
+<h2>Settings</h2>
+{_pairs(evaluation.settings)}
+<h2>Versions</h2>
+{_pairs(versions)}
+</body>
+</html>
+"""
+
+
+def write_whole(path: str | os.PathLike[str], text: str) -> None:
+    """Write beside `path` and move into place, so that no half-written file is left there.
+
+    Parameters
+    ----------
+    path
+        File to write.
+    text
+        What to write, as UTF-8.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _score_table(evaluation: Evaluation) -> str:
+    return evaluation.scores.rename_axis(None).to_html(
+        float_format="{:.3f}".format, na_rep="–", border=0
+    )
+
+
+def _pairs(items: Mapping[str, Any]) -> str:
+    rows = "\n".join(
+        f'<tr><th scope="row">{html.escape(str(name))}</th>'
+        f'<td class="text">{html.escape(_in_words(value))}</td></tr>'
+        for name, value in items.items()
+    )
+    return f"<table>\n{rows}\n</table>"
+
+
+def _in_words(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _score_figure(evaluation: Evaluation) -> Figure:
+    from scdtl.tl._figures import draw_scores
+
+    scores = evaluation.scores["poisson_score"]
+    figure = _figure(8, 1.5 + 0.4 * len(scores))
+    draw_scores(figure.subplots(), scores)
+    return figure
+
+
+def _gene_figure(evaluation: Evaluation, main: str) -> Figure:
+    from scdtl.tl._figures import draw_distribution, draw_genes
+
+    ranked = evaluation.scores["poisson_score"].sort_values(ascending=False).index
+    others = [name for name in ranked if name not in (main, "observed", MEAN_PROFILE)]
+    figure = _figure(10, 4.5)
+    left, right = figure.subplots(1, 2)
+    draw_genes(left, evaluation.genes, main)
+    draw_distribution(right, evaluation.genes, [main, *others][:_MOST_LINES])
+    return figure
+
+
+def _figure(width: float, height: float) -> Figure:
+    """A figure that pyplot does not know, so that nothing stays open or pops up."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _image(figure: Figure, description: str) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return f'<img alt="{html.escape(description)}" src="data:image/png;base64,{data}">'

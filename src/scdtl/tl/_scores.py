@@ -1,0 +1,104 @@
+"""Scores of rates on the held-out molecules of one split."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+
+from scdtl import metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from scdtl.tl._peers import Rates
+
+MIN_MOLECULES = 20
+"""Held-out molecules that a gene needs to be scored."""
+
+_BLOCK_CELLS = 512
+
+
+class Split:
+    """Kept and held-out molecules, and scores of rates on the latter.
+
+    Parameters
+    ----------
+    kept, held_out
+        Molecules, cells × genes, CSR without stored zeros.
+
+    Examples
+    --------
+    >>> from scipy.sparse import csr_matrix
+    >>> from scdtl.tl._scores import Split
+    >>> split = Split(csr_matrix([[3.0, 1.0]]), csr_matrix([[1.0, 0.0]]))
+    >>> split.score("observed", split.kept)[0]["poisson_score"]
+    0.0
+    """
+
+    def __init__(self, kept: sparse.csr_matrix, held_out: sparse.csr_matrix) -> None:
+        self.kept = kept
+        self.held_out = held_out
+
+    @cached_property
+    def n_held_out(self) -> NDArray[np.float64]:
+        """Held-out molecules of each gene."""
+        return np.asarray(self.held_out.sum(axis=0, dtype=np.float64)).ravel()
+
+    @cached_property
+    def _truth(self) -> sparse.csr_matrix:
+        return log_cp10k(self.held_out)
+
+    @cached_property
+    def _mse_of_kept(self) -> float:
+        return metrics.mse(self._truth, log_cp10k(self.kept))
+
+    def score(self, name: str, rates: Rates) -> tuple[dict[str, float], NDArray[np.floating]]:
+        """Scores over all entries, and the deviance explained of each gene.
+
+        Parameters
+        ----------
+        name
+            What a message calls the method.
+        rates
+            Expected expression, cells × genes, not negative, of any depth per cell.
+        """
+        if rates.shape != self.kept.shape:
+            raise ValueError(
+                f"method {name!r} gave rates of shape {rates.shape} for {self.kept.shape} counts."
+            )
+        explained = metrics.gene_deviance_explained(self.held_out, rates, self.kept, MIN_MOLECULES)
+        predicted = log_cp10k(rates)
+        enough = self.n_held_out >= MIN_MOLECULES
+        gene_r = metrics.pearson(self._truth, predicted, axis=0)[enough]
+        error = metrics.mse(self._truth, predicted)
+        return {
+            "poisson_score": metrics.poisson_score(self.held_out, rates, self.kept),
+            "gene_deviance_explained": _of_numbers(np.mean, explained),
+            "mse_score": 1 - error / self._mse_of_kept if self._mse_of_kept > 0 else float("nan"),
+            "gene_r": _of_numbers(np.median, gene_r),
+            "cell_r": _of_numbers(np.median, metrics.pearson(self._truth, predicted, axis=1)),
+        }, explained
+
+
+def log_cp10k(rates: Rates) -> Rates:
+    """log1p of counts per 10,000; zeros stay unstored, and a cell without molecules is zero."""
+    total = np.asarray(rates.sum(axis=1, dtype=np.float64)).ravel()
+    factor = np.divide(1e4, total, out=np.zeros_like(total), where=total > 0)
+    if sparse.issparse(rates):
+        return sparse.csr_matrix(sparse.diags(factor) @ rates).log1p()
+    result = np.empty(rates.shape, dtype=np.float32)
+    for start in range(0, len(result), _BLOCK_CELLS):
+        rows = slice(start, start + _BLOCK_CELLS)
+        result[rows] = np.log1p(rates[rows] * factor[rows, None])
+    return result
+
+
+def _of_numbers(summary: Callable[..., np.floating], values: NDArray[np.floating]) -> float:
+    """Summary of what is not NaN; NaN of nothing."""
+    numbers = values[~np.isnan(values)]
+    return float(summary(numbers)) if len(numbers) else float("nan")
