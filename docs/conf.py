@@ -33,7 +33,6 @@ readme = (ROOT / "README.md").read_text(encoding="utf-8")
 for here, there in {
     "](docs/": "](",
     "](tutorials/": "](generated/tutorials/",
-    "](weights/human.md)": "](weights_human.md)",
     "](CHANGELOG.md": "](changelog.md",
     "](CITATION.cff": f"]({repository_url}/blob/main/CITATION.cff",
     "](LICENSE": f"]({repository_url}/blob/main/LICENSE",
