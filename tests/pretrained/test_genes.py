@@ -291,7 +291,7 @@ def test_matching_is_fast(human):
 # One name of each kind at most for a gene: of equal kinds the order decides.
 NAMES = ["CD4", "ENSG00000167286.1", "cd3d", "CD20", "NKG7", "GMP-17", "nkg7", "LYZ", "CD16", "T4"]
 some_names = st.lists(st.sampled_from(NAMES), unique=True)
-junk = st.lists(st.from_regex(r"junk_[a-z]{1,5}", fullmatch=True), max_size=8)
+junk = st.lists(st.from_regex(r"junk_[a-z]{1,5}", fullmatch=True), max_size=5)
 
 
 @given(some_names, st.randoms(use_true_random=False))
@@ -306,7 +306,8 @@ def test_permuted_names_give_permuted_matches(names, random):
     assert list(permuted.kind) == [matches.kind[i] for i in order]
 
 
-@given(st.lists(st.sampled_from([*NAMES, "CD4-1", "T4"])), junk)
+# Few enough names that the one which is known is a tenth of them.
+@given(st.lists(st.sampled_from([*NAMES, "CD4-1", "T4"]), max_size=4), junk)
 @settings(deadline=None)
 def test_a_gene_has_one_name_and_junk_changes_nothing(names, junk):
     names = ["LYZ", *names]
