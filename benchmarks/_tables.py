@@ -157,6 +157,23 @@ def transfer(rows: pd.DataFrame) -> str:
     table.index = table.index.set_names(["transfer", "cells"])
     table.columns = ["steps to the best", "steps to the best of no bulk"]
     parts += ["**Steps of training, median**", as_markdown(table.map("{:.0f}".format))]
+    draw = ["dataset", "cells", "seed"]
+    shared = rows[rows.groupby(draw)["line"].transform("nunique") == rows["line"].nunique()]
+    if len(shared):
+        scores = shared.pivot_table(
+            index=draw, columns="line", values=["gene_d2", "poisson_score"]
+        )
+        by_line = {SCORES[score]: scores[score] for score in ("gene_d2", "poisson_score")}
+        gains = {
+            name: values.sub(values[NO_BULK], axis=0).groupby("dataset").mean().mean()
+            for name, values in by_line.items()
+        }
+        table = pd.DataFrame(gains).loc[rows["line"].unique()].drop(index=NO_BULK)
+        cells = ", ".join(map(str, shared["cells"].unique()))
+        parts.append(
+            f"**Mean gain over data sets in the draws that all lines have, {cells} cells**"
+        )
+        parts.append(as_markdown(table.map("{:+.4f}".format).rename_axis("transfer")))
     return "\n\n".join(parts) + "\n"
 
 
