@@ -147,7 +147,7 @@ def transfer(rows: pd.DataFrame) -> str:
         )
         gain = values.sub(values.xs(NO_BULK, level="line"), level="cells")
         means = gain.T.groupby(level="dataset", sort=False).mean().T.drop(index=NO_BULK)
-        table = means.map("{:+.4f}".format)
+        table = means.map(lambda gain: "" if pd.isna(gain) else f"{gain:+.4f}")
         table["mean"] = [f"**{value:+.4f}**" for value in means.mean(axis=1)]
         table.index = table.index.set_names(["transfer", "cells"])
         title = f"**Gain in {SCORES[score]} over no bulk, mean over draws**"
