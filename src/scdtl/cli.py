@@ -11,6 +11,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scdtl._files import written_whole
 from scdtl._settings import logger
 
 if TYPE_CHECKING:
@@ -78,15 +79,9 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _add_impute(commands: Any) -> None:
-    command = commands.add_parser(
-        "impute",
-        help="impute the counts of an .h5ad file",
-        description="Impute the counts of an .h5ad file and write it with the imputed layer.",
-    )
-    add = command.add_argument
+def _add_data(add: Callable[..., Any]) -> None:
+    """Arguments of all commands that work on counts: what to read, and where to start."""
     add("input", type=Path, metavar="IN.h5ad", help="AnnData with raw counts")
-    add("-o", "--output", type=Path, required=True, metavar="OUT.h5ad", help="file to write")
     add("--layer", help="layer with the raw counts (default: X)")
     add(
         "--bulk",
@@ -96,6 +91,18 @@ def _add_impute(commands: Any) -> None:
         "(default: %(default)s)",
     )
     add("--batch-key", help="column of obs that names the batches")
+    add("--random-state", type=int, default=0, metavar="SEED", help="default: %(default)s")
+
+
+def _add_impute(commands: Any) -> None:
+    command = commands.add_parser(
+        "impute",
+        help="impute the counts of an .h5ad file",
+        description="Impute the counts of an .h5ad file and write it with the imputed layer.",
+    )
+    add = command.add_argument
+    _add_data(add)
+    add("-o", "--output", type=Path, required=True, metavar="OUT.h5ad", help="file to write")
     add("--key-added", default="scdtl", help="name of the new layer (default: %(default)s)")
     add(
         "--scale",
@@ -114,7 +121,6 @@ def _add_impute(commands: Any) -> None:
     add("--batch-size", type=int, default=64, metavar="N", help="default: %(default)s")
     add("--accelerator", default="auto", help="cpu, gpu, mps or auto (default: %(default)s)")
     add("--devices", type=_devices, default="auto", help="how many (default: %(default)s)")
-    add("--random-state", type=int, default=0, metavar="SEED", help="default: %(default)s")
     add("--return-std", action="store_true", help="write the standard deviations too")
     add("--quiet", action="store_true", help="say nothing but errors")
     command.set_defaults(run=_impute)
@@ -128,16 +134,7 @@ def _add_evaluate(commands: Any) -> None:
         "others, and print the scores and what they say. The file stays as it is.",
     )
     add = command.add_argument
-    add("input", type=Path, metavar="IN.h5ad", help="AnnData with raw counts")
-    add("--layer", help="layer with the raw counts (default: X)")
-    add(
-        "--bulk",
-        default="human",
-        metavar="NAME|FILE|none",
-        help="released weights, a weights file, an .h5ad file of bulk counts, or none "
-        "(default: %(default)s)",
-    )
-    add("--batch-key", help="column of obs that names the batches")
+    _add_data(add)
     add(
         "--methods",
         type=_names,
@@ -153,7 +150,6 @@ def _add_evaluate(commands: Any) -> None:
         help="share of the molecules to hold out (default: %(default)s)",
     )
     add("--splits", type=int, default=1, metavar="N", help="default: %(default)s")
-    add("--random-state", type=int, default=0, metavar="SEED", help="default: %(default)s")
     add("--html", type=Path, metavar="REPORT.html", help="write a report, one page")
     add("--csv", type=Path, metavar="SCORES.csv", help="write the table of scores")
     add("--quiet", action="store_true", help="say nothing but scores and errors")
@@ -233,7 +229,8 @@ def _impute(options: argparse.Namespace) -> None:
         return_std=options.return_std,
         verbose=not options.quiet,
     )
-    _write_h5ad(adata, output)
+    with written_whole(output) as file:
+        adata.write_h5ad(file)
     logger.info("wrote %s", options.output)
 
 
@@ -245,7 +242,6 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     from scdtl.tl import evaluate
     from scdtl.tl._evaluation import table
-    from scdtl.tl._report import write_whole
 
     evaluation = evaluate(
         adata,
@@ -264,7 +260,8 @@ def _evaluate(options: argparse.Namespace) -> None:
         evaluation.to_html(page)
         logger.info("wrote %s", options.html)
     if csv:
-        write_whole(csv, evaluation.scores.to_csv())
+        with written_whole(csv) as file:
+            evaluation.scores.to_csv(file)
         logger.info("wrote %s", options.csv)
 
 
@@ -337,16 +334,6 @@ def _bulk(text: str) -> str | AnnData | None:
     if text.lower() == "none":
         return None
     return _read_h5ad(Path(text)) if text.endswith(".h5ad") else text
-
-
-def _write_h5ad(adata: AnnData, path: Path) -> None:
-    """Write beside `path` and move into place, so that no half-written file is left there."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.h5ad")
-    try:
-        adata.write_h5ad(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

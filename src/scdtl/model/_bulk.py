@@ -16,6 +16,7 @@ from scvi.model.base import BaseModelClass, UnsupervisedTrainingMixin
 
 from scdtl._compat import forget_anndata, quiet_lightning
 from scdtl._constants import REGISTRY_KEYS
+from scdtl.model._genes import check_genes, columns_of
 from scdtl.model._profiles import log_mean_of_samples
 from scdtl.module._bulk import BulkDAEModule
 from scdtl.module._gene_order import order_by_similarity
@@ -284,10 +285,8 @@ class BulkDAE(UnsupervisedTrainingMixin, BaseModelClass):
             If the genes differ, or a gene is unknown.
         """
         samples, profiles = self._query(adata, indices)
-        names = pd.Index(self.get_var_names())
-        columns = np.arange(len(names)) if gene_list is None else names.get_indexer(gene_list)
-        if (columns < 0).any():
-            raise ValueError(f"Genes unknown to the model: {set(gene_list or ()) - set(names)}.")
+        names = self.get_var_names()
+        columns = columns_of(gene_list, names)
         latent = self._latent(profiles)
         logits = self.module.generative(latent)["logits"]
         predicted = library_size * torch.softmax(self.module.log_mean + logits, dim=1)
@@ -300,11 +299,7 @@ class BulkDAE(UnsupervisedTrainingMixin, BaseModelClass):
         """Names and expression of the samples asked for."""
         self._check_if_trained(warn=False)
         query = self._validate_anndata(adata)
-        if not np.array_equal(query.var_names.astype(str), self.get_var_names().astype(str)):
-            raise ValueError(
-                "The genes of adata differ from those that the model was trained on, or are in "
-                "another order. Reorder them first: adata[:, model.get_var_names()].copy()."
-            )
+        check_genes(query, self.get_var_names())
         rows = slice(None) if indices is None else np.asarray(indices)
         return query.obs_names[rows], self._profiles(query)[rows]
 

@@ -23,6 +23,7 @@ from scdtl.model._calibration import (
     mean_profile_dispersion,
     raise_to_residual_dispersion,
 )
+from scdtl.model._genes import check_genes, columns_of
 from scdtl.model._profiles import log_mean_of_batches
 from scdtl.model._scales import Scale, check_scale, on_scale
 from scdtl.model._transfer import co_expression_order, transfer
@@ -357,17 +358,9 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
         """Check the data of a query; return them with the rows asked for."""
         self._check_if_trained(warn=False)
         query: AnnData = self._validate_anndata(adata)
-        self._check_genes(query)
+        check_genes(query, self.get_var_names())
         cells = np.arange(query.n_obs) if indices is None else np.asarray(indices)
         return query, np.flatnonzero(cells) if cells.dtype == bool else cells.astype(int)
-
-    def _check_genes(self, adata: AnnData) -> None:
-        expected = self.get_var_names()
-        if not np.array_equal(np.asarray(adata.var_names, dtype=str), expected.astype(str)):
-            raise ValueError(
-                "The genes of adata differ from those that the model was trained on, or are in "
-                "another order. Reorder them first: adata[:, model.get_var_names()].copy()."
-            )
 
     @torch.inference_mode()
     def get_imputed_expression(
@@ -432,7 +425,7 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
                 "transform_batch at None."
             )
         names = self.get_var_names()
-        genes = self._columns(gene_list)
+        genes = columns_of(gene_list, names)
         columns = self._gene_position()[genes]
         target_batch = self._batch_code(transform_batch)
 
@@ -488,16 +481,6 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
             deviation = self.module.deviation(counts, batch)
             latent[rows] = self.module.dae.encoder(deviation).cpu().numpy()
         return latent
-
-    def _columns(self, gene_list: Sequence[str] | None) -> np.ndarray:
-        names = pd.Index(self.get_var_names())
-        if gene_list is None:
-            return np.arange(len(names))
-        columns = names.get_indexer(list(gene_list))
-        if (columns < 0).any():
-            unknown = [g for g, c in zip(gene_list, columns, strict=True) if c < 0]
-            raise ValueError(f"Genes unknown to the model: {', '.join(map(str, unknown[:5]))}.")
-        return columns
 
     def _batch_code(self, batch: str | int | None) -> int | None:
         if batch is None:

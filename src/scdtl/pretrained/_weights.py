@@ -12,6 +12,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from scdtl._files import written_whole
 from scdtl.pretrained._fetch import fetch
 from scdtl.pretrained._registry import read_registry
 
@@ -93,10 +94,8 @@ def save_weights(weights: BulkWeights, path: str | Path) -> str:
         for key, value in weights.tensors.items()
     }
     content = save(tensors, metadata={"scdtl": json.dumps(header)})
-    path = Path(path)
-    partial = path.with_name(path.name + ".part")
-    partial.write_bytes(content)
-    partial.replace(path)
+    with written_whole(Path(path)) as file:
+        file.write_bytes(content)
     return hashlib.sha256(content).hexdigest()
 
 

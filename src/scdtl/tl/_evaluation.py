@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scdtl._files import written_whole
 from scdtl.tl._verdict import verdict
 
 if TYPE_CHECKING:
@@ -116,9 +118,10 @@ class Evaluation:
         >>> adata = scdtl.datasets.toy()
         >>> scdtl.tl.evaluate(adata).to_html("evaluation.html")  # doctest: +SKIP
         """
-        from scdtl.tl._report import page, write_whole
+        from scdtl.tl._report import page
 
-        write_whole(path, page(self))
+        with written_whole(Path(path)) as file:
+            file.write_text(page(self), encoding="utf-8")
 
     def __repr__(self) -> str:
         return f"Evaluation on {self._data}\n\n{table(self.scores)}\n\n{self.verdict}"

@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
-import os
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scdtl.tl._verdict import MEAN_PROFILE, main_method
@@ -88,25 +86,6 @@ even for the true expression. &ndash;: not defined, as where all predictions are
 </body>
 </html>
 """
-
-
-def write_whole(path: str | os.PathLike[str], text: str) -> None:
-    """Write beside `path` and move into place, so that no half-written file is left there.
-
-    Parameters
-    ----------
-    path
-        File to write.
-    text
-        What to write, as UTF-8.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _score_table(evaluation: Evaluation) -> str:
