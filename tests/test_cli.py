@@ -166,7 +166,7 @@ def test_every_option_reaches_the_python_call(toy_file, calls, capsys):
     genes = toy_file.with_name("genes.txt")
     genes.write_text("GENE1\n\n GENE7 \n")
     words = "--layer counts --bulk none --batch-key batch --key-added filled --scale counts"
-    words += " --replace zeros --max-epochs 2 --batch-size 32 --accelerator cpu --devices 1"
+    words += " --replace zeros --false-zero-rate 0.05 --max-epochs 2 --batch-size 32 --accelerator cpu --devices 1"
     words += f" --random-state 5 --return-std --quiet --genes {genes}"
     output = toy_file.with_name("out.h5ad")
     assert main(["impute", str(toy_file), "-o", str(output), *words.split()]) == 0
@@ -178,6 +178,7 @@ def test_every_option_reaches_the_python_call(toy_file, calls, capsys):
             "key_added": "filled",
             "scale": "counts",
             "replace": "zeros",
+            "false_zero_rate": 0.05,
             "genes": ["GENE1", "GENE7"],
             "max_epochs": 2,
             "batch_size": 32,

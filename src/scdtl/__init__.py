@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from scdtl._settings import settings
 
 if TYPE_CHECKING:
-    from scdtl import datasets, metrics, pp, pretrained, tl
+    from scdtl import datasets, metrics, pl, pp, pretrained, tl
     from scdtl.model import SCDTL, BulkDAE
 
 __version__ = version("scdtl")
 
-__all__ = ["SCDTL", "BulkDAE", "datasets", "metrics", "pp", "pretrained", "settings", "tl"]
+__all__ = ["SCDTL", "BulkDAE", "datasets", "metrics", "pl", "pp", "pretrained", "settings", "tl"]
 
 _CLASSES = ("SCDTL", "BulkDAE")
 

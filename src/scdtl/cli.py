@@ -114,7 +114,13 @@ def _add_impute(commands: Any) -> None:
         "--replace",
         default="all",
         metavar="WHICH",
-        help="all entries, or zeros only (default: %(default)s)",
+        help="all entries, zeros only, or trusted genes only (default: %(default)s)",
+    )
+    add(
+        "--false-zero-rate",
+        type=float,
+        metavar="SHARE",
+        help="share of a gene's molecules to give up for exact zeros (default: no zeros)",
     )
     add("--genes", type=Path, metavar="FILE", help="genes to write, one a line (default: all)")
     add("--max-epochs", type=int, metavar="N", help="0 for no training (default: by cells)")
@@ -220,6 +226,7 @@ def _impute(options: argparse.Namespace) -> None:
         key_added=options.key_added,
         scale=options.scale,
         replace=options.replace,
+        false_zero_rate=options.false_zero_rate,
         genes=genes,
         max_epochs=options.max_epochs,
         batch_size=options.batch_size,

@@ -79,7 +79,7 @@ def only_new(after, before, written):
 def test_impute_writes_the_promised_fields_and_nothing_else(full, return_std):
     before, var = snapshot(full), full.var.copy()
     impute(full, **QUICK, batch_key="batch", return_std=return_std)
-    assert list(full.var) == [*var, "scdtl_in_bulk", "scdtl_trust"]
+    assert list(full.var) == [*var, "scdtl_in_bulk", "scdtl_trust", "scdtl_trusted"]
     after = snapshot(full) | {"var": content(full.var[var.columns])}
     layers = ["scdtl", "scdtl_std"] if return_std else ["scdtl"]
     written = {"layers": layers, "obsm": ["X_scdtl"], "uns": ["scdtl"]}

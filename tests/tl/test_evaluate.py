@@ -213,7 +213,7 @@ def test_defaults_are_the_installed_methods_that_are_not_slow(counts, monkeypatc
         monkeypatch.setitem(METHODS, name, changed)
     monkeypatch.setattr("scdtl.tl._peers.distribution", lambda name: name)
     evaluate(counts)
-    assert ran == ["observed", "mean profile", "scdtl", "knn smoothing", "magic"]
+    assert ran == ["observed", "mean profile", "scdtl", "knn smoothing", "alra", "magic"]
 
 
 def test_magic_is_scored_where_it_is_installed(counts):

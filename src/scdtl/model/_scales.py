@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -16,8 +16,18 @@ if TYPE_CHECKING:
     from scdtl.module._scdtl import SCDTLModule
 
 Scale = Literal["log1p", "normalized", "counts", "expected_log1p"]
+Replace = Literal["all", "zeros", "trusted"]
 
 _MIN_DISPERSION = 1e-3
+
+
+class Imputed(NamedTuple):
+    """A block of cells × genes: imputed and observed values, standard deviation, rates."""
+
+    value: torch.Tensor
+    observed: torch.Tensor
+    std: torch.Tensor
+    per_10k: torch.Tensor
 
 
 def check_scale(
@@ -25,13 +35,14 @@ def check_scale(
     replace: str,
     library_size: float | Sequence[float] | None,
     return_std: bool,
+    false_zero_rate: float | None,
     n_cells: int,
 ) -> np.ndarray | None:
     """Refuse options that contradict each other; return the library size per cell.
 
     Parameters
     ----------
-    scale, replace, library_size, return_std
+    scale, replace, library_size, return_std, false_zero_rate
         As in :meth:`scdtl.SCDTL.get_imputed_expression`.
     n_cells
         Number of cells that are asked for.
@@ -39,8 +50,13 @@ def check_scale(
     if scale not in get_args(Scale):
         known = ", ".join(map(repr, get_args(Scale)))
         raise ValueError(f"scale={scale!r} is unknown: choose one of {known}.")
-    if replace not in ("all", "zeros"):
-        raise ValueError(f"replace={replace!r} is unknown: choose 'all' or 'zeros'.")
+    if replace not in get_args(Replace):
+        known = ", ".join(map(repr, get_args(Replace)))
+        raise ValueError(f"replace={replace!r} is unknown: choose one of {known}.")
+    if false_zero_rate is not None and not 0 < false_zero_rate < 1:
+        raise ValueError(
+            f"false_zero_rate must lie between 0 and 1, as 0.05; got {false_zero_rate!r}."
+        )
     if return_std and scale == "expected_log1p":
         raise ValueError(
             "scale='expected_log1p' averages over the posterior; its standard deviation is given "
@@ -48,10 +64,10 @@ def check_scale(
         )
     if library_size is None:
         return None
-    if replace == "zeros":
+    if replace != "all":
         raise ValueError(
-            "replace='zeros' keeps observed values, which have their own library size: leave "
-            "library_size at None."
+            f"replace={replace!r} keeps observed values, which have their own library size: "
+            "leave library_size at None."
         )
     if scale not in ("counts", "expected_log1p"):
         raise ValueError(
@@ -70,19 +86,17 @@ def on_scale(
     module: SCDTLModule,
     counts: torch.Tensor,
     batch: torch.Tensor,
-    inferred: dict[str, torch.Tensor],
     scale: Scale,
-    library_size: np.ndarray | None,
-    target_batch: int | None,
-    replace: Literal["all", "zeros"],
-    return_std: bool,
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Posterior mean, and standard deviation if asked for, of a block of cells.
+    library_size: np.ndarray | None = None,
+    target_batch: int | None = None,
+) -> Imputed:
+    """Posterior mean and standard deviation of a block of cells.
 
     Rows are scaled to the cell's depth, so that the posterior moves molecules between genes and
     neither adds nor loses any. A cell without counts stays zero.
     """
     depth = counts.sum(1, keepdim=True)
+    inferred = module.inference(counts, batch)
     logits = module.generative(batch_index=batch, **inferred)["fused"]
     mu = module.log_proportions(logits, batch).exp() * depth
     dispersion = module.dispersion
@@ -96,22 +110,28 @@ def on_scale(
 
     size = depth if library_size is None else torch.from_numpy(library_size).to(depth)[:, None]
     per_molecule = CP10K / depth.clamp(min=1)
-    unit = {
-        "counts": to_depth * size / depth.clamp(min=1),
-        "expected_log1p": to_depth * size / depth.clamp(min=1),
-        "normalized": to_depth * per_molecule,
-        "log1p": to_depth * per_molecule,
-    }[scale]
-    value = rate * unit
-    observed = counts if scale == "counts" else counts * per_molecule
-    std = posterior_std(mu, counts, dispersion) * unit if return_std else None
+    per_10k = rate * (to_depth * per_molecule)
+    if scale in ("log1p", "normalized"):
+        unit, value, observed = to_depth * per_molecule, per_10k, counts * per_molecule
+    else:
+        unit = to_depth * size / depth.clamp(min=1)
+        value, observed = rate * unit, counts
+    std = posterior_std(mu, counts, dispersion) * unit
     if scale == "log1p":
-        std = None if std is None else std / (1 + value)
+        std = std / (1 + value)
         value, observed = torch.log1p(value), torch.log1p(observed)
     elif scale == "expected_log1p":
         shape = 1 / dispersion.clamp(min=_MIN_DISPERSION) + counts
         value = expected_log1p(value, shape, CP10K / size.clamp(min=1))
-        observed = torch.log1p(observed)
-    if replace == "zeros":
-        value = torch.where(counts > 0, observed, value)
-    return value, std
+        observed = torch.log1p(counts * per_molecule)
+    return Imputed(value, observed, std, per_10k)
+
+
+def draw_gamma(
+    mean: torch.Tensor, std: torch.Tensor, generator: np.random.Generator
+) -> np.ndarray:
+    """One draw of each rate; a rate without spread is its mean."""
+    means, stds = (x.cpu().double().numpy() for x in (mean, std))
+    spread = np.divide(stds**2, means, out=np.zeros_like(means), where=means > 0)
+    shape = np.divide(means, spread, out=np.ones_like(means), where=spread > 0)
+    return np.where(spread > 0, generator.gamma(shape) * spread, means)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from scvi.data.fields import CategoricalObsField, LayerField
 from scvi.model.base import BaseModelClass, UnsupervisedTrainingMixin
 
 from scdtl._compat import quiet_lightning
-from scdtl._constants import REGISTRY_KEYS
+from scdtl._constants import REGISTRY_KEYS, TRUST_THRESHOLD
 from scdtl.model._calibration import (
     bulk_helps,
     calibrate,
@@ -25,7 +25,8 @@ from scdtl.model._calibration import (
 )
 from scdtl.model._genes import check_genes, columns_of
 from scdtl.model._profiles import log_mean_of_batches
-from scdtl.model._scales import Scale, check_scale, on_scale
+from scdtl.model._scales import check_scale, draw_gamma, on_scale
+from scdtl.model._silent import MAX_CELLS, cut_offs
 from scdtl.model._transfer import co_expression_order, transfer
 from scdtl.module._gene_order import gene_vectors, order_by_similarity
 from scdtl.module._scdtl import SCDTLModule
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from scdtl.model._scales import Replace, Scale
     from scdtl.pretrained import BulkWeights, GeneMatches
 
 logger = logging.getLogger(__name__)
@@ -371,11 +373,12 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
         gene_list: Sequence[str] | None = None,
         library_size: float | Sequence[float] | None = None,
         scale: Scale = "log1p",
-        replace: Literal["all", "zeros"] = "all",
+        replace: Replace = "all",
+        false_zero_rate: float | None = None,
         batch_size: int | None = None,
         return_std: bool = False,
         return_numpy: bool | None = None,
-    ) -> np.ndarray | pd.DataFrame | tuple:
+    ) -> np.ndarray | pd.DataFrame | sparse.csr_matrix | tuple:
         """Impute: the mean rate of each gene in each cell, given its observed count.
 
         Parameters
@@ -398,7 +401,11 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
             over the posterior and the sampling noise of log1p(CP10k), comparable with an
             observed log-normalised matrix of that library size.
         replace
-            ``"all"`` denoises every entry, ``"zeros"`` keeps observed values and fills zeros.
+            ``"all"`` denoises every entry, ``"zeros"`` keeps observed values and fills zeros,
+            ``"trusted"`` denoises the :attr:`trusted_genes` and leaves the others as observed.
+        false_zero_rate
+            Share of each gene's expected molecules that may be given up for exact zeros: those
+            of unobserved entries with the lowest rates. ``None`` for none.
         batch_size
             Cells per block.
         return_std
@@ -409,8 +416,9 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
 
         Returns
         -------
-        Cells × genes, float32: a DataFrame, or an array with ``return_numpy=True``; with
-        ``return_std=True`` two of them.
+        Cells × genes, float32: a DataFrame, an array with ``return_numpy=True``, a CSR matrix
+        with a ``false_zero_rate``; with ``return_std=True`` also the standard deviation, never
+        sparse.
 
         Raises
         ------
@@ -418,39 +426,123 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
             If the genes differ, a gene, batch or scale is unknown, or the arguments contradict.
         """
         query, cells = self._query(adata, indices)
-        sizes = check_scale(scale, replace, library_size, return_std, len(cells))
-        if replace == "zeros" and transform_batch is not None:
+        sizes = check_scale(scale, replace, library_size, return_std, false_zero_rate, len(cells))
+        if replace != "all" and transform_batch is not None:
             raise ValueError(
-                "replace='zeros' keeps observed values, which have their own batch: leave "
+                f"replace={replace!r} keeps observed values, which have their own batch: leave "
                 "transform_batch at None."
             )
         names = self.get_var_names()
         genes = columns_of(gene_list, names)
         columns = self._gene_position()[genes]
         target_batch = self._batch_code(transform_batch)
+        cut_off = None
+        if false_zero_rate is not None:
+            cut_off = self._cut_offs(query, false_zero_rate, batch_size)
+        untrusted = torch.from_numpy(~self.trusted_genes[self.module.gene_order.cpu().numpy()])
 
-        values = np.empty((len(cells), len(genes)), dtype=np.float32)
-        stds = np.empty_like(values) if return_std else None
+        blocks: list[sparse.csr_matrix] = []
+        values = np.empty((0 if cut_off is not None else len(cells), len(genes)), dtype=np.float32)
+        stds = np.empty((len(cells), len(genes)), dtype=np.float32) if return_std else None
         for rows, counts, batch in self._blocks(query, cells, batch_size):
-            value, std = on_scale(
-                self.module,
-                counts,
-                batch,
-                self.module.inference(counts, batch),
-                scale,
-                None if sizes is None else sizes[rows],
-                target_batch,
-                replace,
-                return_std,
+            size = None if sizes is None else sizes[rows]
+            value, observed, std, per_10k = on_scale(
+                self.module, counts, batch, scale, size, target_batch
             )
-            values[rows] = value[:, columns].cpu().numpy()
-            if stds is not None and std is not None:
+            if replace != "all":
+                keep = counts > 0 if replace == "zeros" else untrusted.to(counts.device)
+                value = torch.where(keep, observed, value)
+            if cut_off is not None:
+                value = torch.where((counts == 0) & (per_10k < cut_off), 0, value)
+                blocks.append(sparse.csr_matrix(value[:, columns].cpu().numpy()))
+            else:
+                values[rows] = value[:, columns].cpu().numpy()
+            if stds is not None:
                 stds[rows] = std[:, columns].cpu().numpy()
-        results: list = [values] if stds is None else [values, stds]
+        results: list = [values if cut_off is None else sparse.vstack(blocks, format="csr")]
+        if stds is not None:
+            results.append(stds)
         if not return_numpy:
             labels = {"index": query.obs_names[cells], "columns": names[genes], "copy": False}
-            results = [pd.DataFrame(result, **labels) for result in results]
+            results = [r if sparse.issparse(r) else pd.DataFrame(r, **labels) for r in results]
         return results[0] if stds is None else tuple(results)
+
+    @property
+    def trusted_genes(self) -> np.ndarray:
+        """For each gene whether its held-out molecules were predicted better than by its mean.
+
+        False also for genes with too few held-out molecules to tell (below 20).
+        """
+        with np.errstate(invalid="ignore"):
+            return self.held_out_["gene_deviance_explained"] > TRUST_THRESHOLD
+
+    def _cut_offs(
+        self, query: AnnData, false_zero_rate: float, batch_size: int | None
+    ) -> torch.Tensor:
+        """Rates below which genes are silent, from at most 2,000 cells, in the module's order."""
+        drawn = np.random.default_rng(0).permutation(query.n_obs)[:MAX_CELLS]
+        rates = (
+            (counts, on_scale(self.module, counts, batch, "normalized").value)
+            for _, counts, batch in self._blocks(query, np.sort(drawn), batch_size)
+        )
+        return cut_offs(rates, false_zero_rate)
+
+    @torch.inference_mode()
+    def posterior_predictive_sample(
+        self,
+        adata: AnnData | None = None,
+        indices: Sequence[int] | None = None,
+        gene_list: Sequence[str] | None = None,
+        library_size: float | Sequence[float] | None = None,
+        batch_size: int | None = None,
+        random_state: int = 0,
+    ) -> sparse.csr_matrix:
+        """Draw counts that a new measurement of the same cells might give.
+
+        A rate is drawn from its gamma posterior, then a count from a Poisson distribution. In
+        contrast to the mean rates, such counts have the noise of real ones: compare their
+        correlations and spread with those of observed counts of that depth.
+
+        Parameters
+        ----------
+        adata
+            Cells × genes; ``None`` for the data of training.
+        indices
+            Cells, in the order of the result; ``None`` for all.
+        gene_list
+            Genes of the result; ``None`` for all.
+        library_size
+            Expected counts per cell over all genes, a number or one per cell; ``None`` for the
+            cell's own depth.
+        batch_size
+            Cells per block.
+        random_state
+            Seed; another one gives another draw.
+
+        Returns
+        -------
+        Counts, cells × genes, float32.
+
+        Examples
+        --------
+        >>> import scdtl
+        >>> adata = scdtl.datasets.toy()
+        >>> model = scdtl.pp.impute(adata, bulk=None, max_epochs=1, return_model=True)
+        >>> model.posterior_predictive_sample().shape
+        (60, 40)
+        """
+        query, cells = self._query(adata, indices)
+        sizes = check_scale("counts", "all", library_size, True, None, len(cells))
+        columns = self._gene_position()[columns_of(gene_list, self.get_var_names())]
+        generator = np.random.default_rng(random_state)
+        blocks = []
+        for rows, counts, batch in self._blocks(query, cells, batch_size):
+            size = None if sizes is None else sizes[rows]
+            mean, _, std, _ = on_scale(self.module, counts, batch, "counts", size)
+            rate = draw_gamma(mean[:, columns], std[:, columns], generator)
+            blocks.append(sparse.csr_matrix(generator.poisson(rate), dtype=np.float32))
+        shape = (len(cells), len(columns))
+        return sparse.vstack(blocks, format="csr") if blocks else sparse.csr_matrix(shape)
 
     def get_normalized_expression(self, *args, **kwargs):
         """Alias of :meth:`~scdtl.SCDTL.get_imputed_expression`, for utilities of scvi-tools."""
@@ -481,6 +573,49 @@ class SCDTL(UnsupervisedTrainingMixin, BaseModelClass):
             deviation = self.module.deviation(counts, batch)
             latent[rows] = self.module.dae.encoder(deviation).cpu().numpy()
         return latent
+
+    @torch.inference_mode()
+    def get_attention(
+        self,
+        adata: AnnData | None = None,
+        indices: Sequence[int] | None = None,
+        gene_list: Sequence[str] | None = None,
+        batch_size: int | None = None,
+    ) -> pd.DataFrame:
+        """Return how much each branch of the network speaks for each gene.
+
+        Parameters
+        ----------
+        adata
+            Cells × genes; ``None`` for the data of training.
+        indices
+            Cells that the mean is over; ``None`` for all.
+        gene_list
+            Genes of the result; ``None`` for all.
+        batch_size
+            Cells per block.
+
+        Returns
+        -------
+        Genes × branches (``"dae"``, ``"unet"``): the mean over cells of the weights of the
+        cross-channel attention. Each row sums to 1.
+
+        Examples
+        --------
+        >>> import scdtl
+        >>> adata = scdtl.datasets.toy()
+        >>> model = scdtl.pp.impute(adata, bulk=None, max_epochs=1, return_model=True)
+        >>> list(model.get_attention().columns)
+        ['dae', 'unet']
+        """
+        query, cells = self._query(adata, indices)
+        names = self.get_var_names()
+        genes = columns_of(gene_list, names)
+        total = torch.zeros(len(names), device=self.device)
+        for _, counts, batch in self._blocks(query, cells, batch_size):
+            total += self.module.attention_to_dae(counts, batch).sum(0)
+        dae = (total / max(len(cells), 1)).cpu().numpy()[self._gene_position()[genes]]
+        return pd.DataFrame({"dae": dae, "unet": 1 - dae}, index=names[genes])
 
     def _batch_code(self, batch: str | int | None) -> int | None:
         if batch is None:

@@ -44,5 +44,9 @@ class CrossChannelAttention(nn.Module):
         context: torch.Tensor,
         batch_index: torch.Tensor,
     ) -> torch.Tensor:
+        return torch.lerp(unet, dae, self.weight_of_dae(context, batch_index))
+
+    def weight_of_dae(self, context: torch.Tensor, batch_index: torch.Tensor) -> torch.Tensor:
+        """Attention that each cell pays to the DAE, cells × genes; the U-Net has the rest."""
         query = torch.tanh(self.query(context) + self.batch(batch_index))
-        return torch.lerp(unet, dae, torch.sigmoid(self.key(query)))
+        return torch.sigmoid(self.key(query))

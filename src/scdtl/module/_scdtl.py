@@ -104,6 +104,12 @@ class SCDTLModule(BaseModuleClass):
         fused = self.fusion(dae, unet, torch.cat([latent, context], 1), batch_index)
         return {"dae": dae, "unet": unet, "fused": fused}
 
+    def attention_to_dae(self, counts: torch.Tensor, batch_index: torch.Tensor) -> torch.Tensor:
+        """Weight of the DAE's logits in the fusion, cells × genes."""
+        inferred = self.inference(counts, batch_index)
+        context = torch.cat([inferred["latent"], inferred["context"]], 1)
+        return self.fusion.weight_of_dae(context, batch_index)
+
     def loss(
         self,
         tensors,

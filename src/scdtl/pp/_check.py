@@ -25,16 +25,16 @@ def check_input(
     adata: AnnData,
     *,
     layer: str | None,
-    batch_key: str | None,
-    key_added: str,
-    genes: Sequence[str] | None,
+    batch_key: str | None = None,
+    key_added: str | None = None,
+    genes: Sequence[str] | None = None,
 ) -> csr_matrix:
-    """Check the data that :func:`scdtl.pp.impute` is given and return the counts.
+    """Check the data that a function is given and return the counts.
 
     Parameters
     ----------
     adata, layer, batch_key, key_added, genes
-        As in :func:`scdtl.pp.impute`.
+        As in :func:`scdtl.pp.impute`; ``None`` where nothing is written.
 
     Returns
     -------
@@ -46,13 +46,13 @@ def check_input(
     --------
     >>> import scdtl
     >>> from scdtl.pp._check import check_input
-    >>> options = {"layer": None, "batch_key": None, "key_added": "scdtl", "genes": None}
-    >>> check_input(scdtl.datasets.toy(), **options).shape
+    >>> check_input(scdtl.datasets.toy(), layer=None).shape
     (60, 40)
     """
     check_anndata(adata)
     _check_batch_key(adata, batch_key)
-    _check_key_added(adata, key_added, layer)
+    if key_added is not None:
+        _check_key_added(adata, key_added, layer)
     _check_genes(adata, genes)
     matrix, name = _count_matrix(adata, layer)
     check_counts(matrix, name=name, hint=_other_matrices(adata, layer))
@@ -216,6 +216,7 @@ def _check_key_added(adata: AnnData, key_added: str, layer: str | None) -> None:
         ("obsm", f"X_{key_added}"),
         ("var", f"{key_added}_in_bulk"),
         ("var", f"{key_added}_trust"),
+        ("var", f"{key_added}_trusted"),
         ("uns", key_added),
     ]
     taken = [f"{slot}[{key!r}]" for slot, key in written if key in getattr(adata, slot)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scdtl.model import BulkDAE
-    from scdtl.model._scales import Scale
+    from scdtl.model._scales import Replace, Scale
     from scdtl.pretrained import BulkWeights
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,8 @@ def impute(
     key_added: str = DEFAULT_KEY,
     scale: Scale = "log1p",
     library_size: float | Sequence[float] | None = None,
-    replace: Literal["all", "zeros"] = "all",
+    replace: Replace = "all",
+    false_zero_rate: float | None = None,
     genes: Sequence[str] | None = None,
     max_epochs: int | None = None,
     batch_size: int = 64,
@@ -89,7 +90,13 @@ def impute(
         Depth for ``"counts"`` and ``"expected_log1p"``, a number or one per cell; ``None`` for
         the cell's own.
     replace
-        ``"all"`` denoises every entry; ``"zeros"`` keeps observed values and fills the zeros.
+        ``"all"`` denoises every entry; ``"zeros"`` keeps observed values and fills the zeros;
+        ``"trusted"`` denoises genes whose held-out molecules were predicted better than by the
+        gene's mean, and leaves the others as observed.
+    false_zero_rate
+        Share of each gene's expected molecules that may be given up for exact zeros, as 0.05.
+        Unobserved entries with the lowest rates become zero: a gene that is silent in a
+        population is then zero there. The layer is sparse. ``None`` for no zeros.
     genes
         Genes to write; the layer is then sparse and stores these columns only. ``None`` for all.
     max_epochs
@@ -123,14 +130,18 @@ def impute(
     ``layers[key_added]``
         Imputed expression on ``scale``, float32.
     ``layers[key_added + "_std"]``
-        With ``return_std=True``, its standard deviation.
+        With ``return_std=True``, its standard deviation: rates are gamma-distributed around the
+        mean.
     ``obsm["X_" + key_added]``
         Latent of each cell.
     ``var[key_added + "_in_bulk"]``
         Whether bulk knew the gene.
     ``var[key_added + "_trust"]``
         Share of the deviance of held-out molecules that imputation explains beyond the mean
-        profile; NaN where too few molecules tell.
+        profile; NaN where fewer than 20 molecules tell.
+    ``var[key_added + "_trusted"]``
+        Whether that is above 0. The others, worse than their mean or without evidence, should
+        not be read gene by gene; ``replace="trusted"`` leaves them as observed.
     ``uns[key_added]``
         Parameters, weights (name, hash, how genes were matched), versions, training history and
         the score on held-out molecules.
@@ -145,6 +156,7 @@ def impute(
     -----
     Do not test for differential expression on the imputed layer: it shares information between
     cells, so that tests on it find differences that are not there.
+    :func:`scdtl.tl.rank_genes_groups` tests the counts.
 
     Examples
     --------
@@ -164,6 +176,7 @@ def impute(
         "scale": scale,
         "library_size": _plain(library_size),
         "replace": replace,
+        "false_zero_rate": false_zero_rate,
         "genes": _plain(genes),
         "max_epochs": max_epochs,
         "batch_size": batch_size,
@@ -179,7 +192,7 @@ def impute(
         key_added=key_added,
         genes=genes,
     )
-    check_scale(scale, replace, library_size, return_std, adata.n_obs)
+    check_scale(scale, replace, library_size, return_std, false_zero_rate, adata.n_obs)
     if isinstance(bulk, AnnData):  # before its DAE is trained
         match_genes(list(adata.var_names), list(bulk.var_names), ensembl_ids(bulk))
     if verbose is None:
@@ -207,6 +220,7 @@ def impute(
                 library_size=library_size,
                 scale=scale,
                 replace=replace,
+                false_zero_rate=false_zero_rate,
                 batch_size=batch_size,
                 return_std=return_std,
                 return_numpy=True,
@@ -228,6 +242,7 @@ def impute(
     result.obsm[f"X_{key_added}"] = latent
     result.var[f"{key_added}_in_bulk"] = model.in_bulk_
     result.var[f"{key_added}_trust"] = model.held_out_["gene_deviance_explained"]
+    result.var[f"{key_added}_trusted"] = model.trusted_genes
     result.uns[key_added] = _provenance(params, model)
     _report(model, adata)
     returned = [thing for thing, wanted in ((result, copy), (model, return_model)) if wanted]
@@ -243,31 +258,34 @@ def _shell(adata: AnnData, counts: sparse.csr_matrix, batch_key: str | None) -> 
 
 
 def _in_place_of(
-    array: np.ndarray, adata: AnnData, genes: Sequence[str] | None
+    array: np.ndarray | sparse.csr_matrix, adata: AnnData, genes: Sequence[str] | None
 ) -> np.ndarray | sparse.csr_matrix:
     """The layer: the array itself, or a sparse matrix in which only the chosen genes are."""
     if genes is None:
         return array
     columns = adata.var_names.get_indexer(list(genes))
-    order = np.argsort(columns)
-    n_cells = len(array)
-    indices = np.tile(columns[order], n_cells)
-    indptr = np.arange(n_cells + 1) * len(columns)
-    return sparse.csr_matrix((array[:, order].ravel(), indices, indptr), shape=adata.shape)
+    if isinstance(array, sparse.csr_matrix):
+        data, indices, indptr = array.data, columns[array.indices], array.indptr
+    else:  # all entries are stored, so that a zero is told from a gene that is not there
+        data, indices = array.ravel(), np.tile(columns, len(array))
+        indptr = np.arange(len(array) + 1) * len(columns)
+    layer = sparse.csr_matrix((data, indices, indptr), shape=adata.shape)
+    layer.sort_indices()
+    return layer
 
 
 def _provenance(params: dict[str, Any], model: SCDTL) -> dict[str, Any]:
-    history = {
-        name: frame[name].to_numpy(dtype=np.float64)
-        for name, frame in (model.history or {}).items()
-    }
+    frames = (model.history or {}).values()
+    # One row per epoch, so that a validation is at its epoch; NaN where there was none.
+    history = pd.concat(frames, axis=1) if frames else pd.DataFrame()
     return {
         "params": params,
         "weights": dict(model.transfer_),
         "versions": {name: version(name) for name in _VERSIONS_OF},
-        "history": history,
+        "history": {name: values.to_numpy(dtype=np.float64) for name, values in history.items()},
         "held_out_deviance_explained": model.held_out_["deviance_explained"],
-        "use": "Clustering, visualisation, plots of genes. Not for differential expression tests.",
+        "use": "Clustering, visualisation, plots of genes. Not to be tested for differential "
+        "expression: scdtl.tl.rank_genes_groups tests the counts.",
     }
 
 

@@ -38,7 +38,6 @@ _IMPUTE_KWARGS = (
     "model_kwargs",
     "train_kwargs",
 )
-_NO_KEY = "scdtl_evaluate_writes_nothing"
 
 
 def evaluate(
@@ -68,10 +67,10 @@ def evaluate(
         Layer with the raw counts; ``None`` for ``adata.X``.
     methods
         Some of ``"observed"`` (no denoising), ``"mean profile"`` (of all cells), ``"scdtl"``,
-        ``"knn smoothing"`` (15 neighbours), ``"magic"`` (needs magic-impute) and ``"scvi"``
-        (slow); or functions of your own that take an AnnData with the kept molecules in ``X``
-        (CSR) and return rates, cells × genes, not negative and on a linear scale. ``None`` for
-        all named ones that are installed, but ``"scvi"``.
+        ``"knn smoothing"`` (15 neighbours), ``"alra"``, ``"magic"`` (needs magic-impute) and
+        ``"scvi"`` (slow); or functions of your own that take an AnnData with the kept molecules
+        in ``X`` (CSR) and return rates, cells × genes, not negative and on a linear scale.
+        ``None`` for all named ones that are installed, but ``"scvi"``.
     bulk
         As in :func:`scdtl.pp.impute`; for ``"scdtl"``.
     batch_key
@@ -119,7 +118,7 @@ def evaluate(
     """
     if isinstance(adata, AnnData) and adata.is_view and not adata.isbacked:
         adata = adata.copy()  # nothing is written, so a view is as good
-    counts = check_input(adata, layer=layer, batch_key=batch_key, key_added=_NO_KEY, genes=None)
+    counts = check_input(adata, layer=layer, batch_key=batch_key)
     _check_settings(held_out_fraction, n_splits, random_state, impute_kwargs)
     chosen_methods = chosen(methods)
     obs = adata.obs[[]] if batch_key is None else adata.obs[[batch_key]]

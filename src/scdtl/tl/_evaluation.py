@@ -90,19 +90,9 @@ class Evaluation:
         >>> evaluation = scdtl.tl.evaluate(adata, methods=["observed", "mean profile"])
         >>> axes = evaluation.plot(show=False)
         """
-        import matplotlib as mpl
-        from matplotlib import pyplot as plt
+        from scdtl.pl import evaluate
 
-        from scdtl.tl._figures import draw_scores
-
-        if ax is None:
-            _, ax = plt.subplots(layout="constrained")
-        draw_scores(ax, self.scores["poisson_score"])
-        if save is not None:
-            ax.figure.figure.savefig(save, dpi=150, bbox_inches="tight")
-        if mpl.is_interactive() if show is None else show:
-            plt.show()
-        return ax
+        return evaluate(self, ax=ax, show=show, save=save)
 
     def to_html(self, path: str | os.PathLike[str]) -> None:
         """Write one self-contained page: verdict, table, figures, settings and versions.

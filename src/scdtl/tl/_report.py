@@ -108,22 +108,22 @@ def _in_words(value: Any) -> str:
 
 
 def _score_figure(evaluation: Evaluation) -> Figure:
-    from scdtl.tl._figures import draw_scores
+    from scdtl.pl import evaluate
 
-    scores = evaluation.scores["poisson_score"]
-    figure = _figure(8, 1.5 + 0.4 * len(scores))
-    draw_scores(figure.subplots(), scores)
+    figure = _figure(8, 1.5 + 0.4 * len(evaluation.scores))
+    evaluate(evaluation, ax=figure.subplots(), show=False)
     return figure
 
 
 def _gene_figure(evaluation: Evaluation, main: str) -> Figure:
-    from scdtl.tl._figures import draw_distribution, draw_genes
+    from scdtl.pl import evaluate_genes
+    from scdtl.pl._evaluate import draw_distribution
 
     ranked = evaluation.scores["poisson_score"].sort_values(ascending=False).index
     others = [name for name in ranked if name not in (main, "observed", MEAN_PROFILE)]
     figure = _figure(10, 4.5)
     left, right = figure.subplots(1, 2)
-    draw_genes(left, evaluation.genes, main)
+    evaluate_genes(evaluation, main, ax=left, show=False)
     draw_distribution(right, evaluation.genes, [main, *others][:_MOST_LINES])
     return figure
 

@@ -1,0 +1,17 @@
+"""Plotting: figures of what imputation did, and of whether to believe it."""
+
+from scdtl.pl._attention import attention
+from scdtl.pl._evaluate import evaluate, evaluate_genes
+from scdtl.pl._history import history
+from scdtl.pl._observed import gene_scatter, observed_vs_imputed
+from scdtl.pl._trust import trust
+
+__all__ = [
+    "attention",
+    "evaluate",
+    "evaluate_genes",
+    "gene_scatter",
+    "history",
+    "observed_vs_imputed",
+    "trust",
+]

@@ -1,0 +1,99 @@
+"""Where figures are drawn: new axes or the user's own, saved and shown alike everywhere."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+    from matplotlib.axes import Axes
+
+# Of Okabe and Ito: apart for every kind of colour vision
+BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+PURPLE, SKY_BLUE, YELLOW, BLACK = "#CC79A7", "#56B4E9", "#F0E442", "#000000"
+GREY = "#999999"
+
+N_COLUMNS = 4
+_PANEL_SIZE = 3.4
+
+
+@contextmanager
+def one_panel(
+    ax: Axes | None,
+    show: bool | None,
+    save: str | os.PathLike[str] | None,
+    size: tuple[float, float] = (6, 4),
+) -> Iterator[Axes]:
+    """Give axes to draw on; save and show the figure at the end, close a new one on an error.
+
+    Parameters
+    ----------
+    ax
+        Where to draw; ``None`` for a new figure.
+    show
+        Show the figure; ``None`` does so in interactive sessions only.
+    save
+        File to save the figure to.
+    size
+        Width and height of a new figure in inches.
+    """
+    if ax is not None:
+        yield ax
+        _finish(ax, show, save)
+        return
+    from matplotlib import pyplot as plt
+
+    figure, ax = plt.subplots(figsize=size, layout="constrained")
+    try:
+        yield ax
+        _finish(ax, show, save)
+    except BaseException:
+        plt.close(figure)
+        raise
+
+
+@contextmanager
+def panels(
+    n_panels: int,
+    show: bool | None,
+    save: str | os.PathLike[str] | None,
+    legend_width: float = 0,
+) -> Iterator[list[Axes]]:
+    """Give the panels of a new figure, row by row; the rest is as in :func:`one_panel`.
+
+    Parameters
+    ----------
+    n_panels
+        Number of panels.
+    show, save
+        As in :func:`one_panel`.
+    legend_width
+        Inches to the right of the panels.
+    """
+    from matplotlib import pyplot as plt
+
+    n_columns = min(n_panels, N_COLUMNS)
+    n_rows = -(-n_panels // n_columns)
+    size = (_PANEL_SIZE * n_columns + legend_width, _PANEL_SIZE * n_rows)
+    figure = plt.figure(figsize=size, layout="constrained")
+    try:
+        axes = [figure.add_subplot(n_rows, n_columns, 1 + i) for i in range(n_panels)]
+        yield axes
+        _finish(axes[0], show, save)
+    except BaseException:
+        plt.close(figure)
+        raise
+
+
+def _finish(ax: Axes, show: bool | None, save: str | os.PathLike[str] | None) -> None:
+    import matplotlib as mpl
+
+    if save is not None:
+        ax.figure.figure.savefig(save, dpi=150, bbox_inches="tight")
+    if mpl.is_interactive() if show is None else show:
+        from matplotlib import pyplot as plt
+
+        plt.show()

@@ -1,0 +1,178 @@
+"""Figures of an evaluation: which method predicts held-out molecules, and for which genes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scdtl.pl._axes import BLUE, GREEN, GREY, ORANGE, PURPLE, one_panel
+from scdtl.pl._genes import LOWEST, draw_genes, finish_genes
+
+if TYPE_CHECKING:
+    import os
+
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    from scdtl.tl import Evaluation
+
+
+def evaluate(
+    evaluation: Evaluation,
+    *,
+    ax: Axes | None = None,
+    show: bool | None = None,
+    save: str | os.PathLike[str] | None = None,
+) -> Axes:
+    """Draw the Poisson score of each method as a bar, the first one on top.
+
+    Parameters
+    ----------
+    evaluation
+        What :func:`scdtl.tl.evaluate` returned.
+    ax
+        Where to draw; ``None`` for a new figure.
+    show
+        Show the figure; ``None`` does so in interactive sessions only.
+    save
+        File to save the figure to.
+
+    Returns
+    -------
+    The axes.
+
+    Raises
+    ------
+    TypeError
+        If it is not an evaluation.
+
+    Examples
+    --------
+    >>> import scdtl
+    >>> adata = scdtl.datasets.toy()
+    >>> evaluation = scdtl.tl.evaluate(adata, methods=["observed", "mean profile"])
+    >>> axes = scdtl.pl.evaluate(evaluation, show=False)
+    """
+    _check_evaluation(evaluation)
+    scores = evaluation.scores["poisson_score"]
+    with one_panel(ax, show, save, size=(7, 1.5 + 0.4 * len(scores))) as ax:
+        bars = ax.barh(
+            scores.index.astype(str),
+            scores.fillna(0),
+            color=[_colour(name) for name in scores.index],
+        )
+        ax.bar_label(bars, ["–" if np.isnan(x) else f"{x:.3f}" for x in scores], padding=3)
+        ax.invert_yaxis()
+        ax.axvline(0, color="black", linewidth=0.8)
+        ax.set(title="Held-out molecules predicted", xlabel="Poisson score (0 no denoising)")
+        ax.margins(x=0.15)
+        ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def evaluate_genes(
+    evaluation: Evaluation,
+    method: str | None = None,
+    *,
+    ax: Axes | None = None,
+    show: bool | None = None,
+    save: str | os.PathLike[str] | None = None,
+) -> Axes:
+    """Draw the deviance explained of each gene by a method against its mean count.
+
+    Parameters
+    ----------
+    evaluation
+        What :func:`scdtl.tl.evaluate` returned.
+    method
+        Which method; ``None`` for scdtl, or the best one where that was not evaluated.
+    ax
+        Where to draw; ``None`` for a new figure.
+    show
+        Show the figure; ``None`` does so in interactive sessions only.
+    save
+        File to save the figure to.
+
+    Returns
+    -------
+    The axes.
+
+    Raises
+    ------
+    TypeError
+        If it is not an evaluation.
+    ValueError
+        If the method was not evaluated.
+
+    Examples
+    --------
+    >>> import scdtl
+    >>> adata = scdtl.datasets.toy()
+    >>> evaluation = scdtl.tl.evaluate(adata, methods=["observed", "mean profile"])
+    >>> axes = scdtl.pl.evaluate_genes(evaluation, "observed", show=False)
+    """
+    from scdtl.tl._verdict import main_method
+
+    _check_evaluation(evaluation)
+    name = main_method(evaluation.scores) if method is None else method
+    if name not in evaluation.scores.index:
+        there = ", ".join(map(repr, evaluation.scores.index))
+        raise ValueError(f"method {name!r} was not evaluated; there are: {there}.")
+    genes = evaluation.genes
+    scored = genes[genes[name].notna() & (genes["mean_count"] > 0)]
+    explained = scored[name].to_numpy(dtype=float)
+    with one_panel(ax, show, save) as ax:
+        draw_genes(ax, scored["mean_count"].to_numpy(), explained, BLUE)
+        finish_genes(
+            ax,
+            explained,
+            threshold=0,
+            title=f"{name}: each gene",
+            ylabel="deviance explained (0 its mean)",
+        )
+    return ax
+
+
+def draw_distribution(ax: Axes, genes: pd.DataFrame, methods: list[str]) -> None:
+    """Draw how many genes have which deviance explained, a line per method.
+
+    Parameters
+    ----------
+    ax
+        Where to draw.
+    genes
+        Table of an :class:`scdtl.tl.Evaluation`.
+    methods
+        Which methods; their lines differ in colour and in dashes.
+    """
+    values = genes[methods].clip(lower=LOWEST)
+    highest = np.nan_to_num(values.to_numpy(dtype=float), nan=0.0).max(initial=0.1)
+    edges = np.linspace(LOWEST, highest, 50)
+    styles = [("-", BLUE), ("--", ORANGE), (":", GREEN), ("-.", PURPLE)]
+    for i, name in enumerate(methods):
+        style, colour = styles[i % len(styles)]
+        numbers, _ = np.histogram(values[name].dropna(), edges)
+        ax.stairs(numbers, edges, color=colour, linestyle=style, linewidth=1.6, label=name)
+    ax.axvline(0, color="black", linewidth=0.8)
+    ax.set(title="All genes", xlabel="deviance explained (0 its mean)", ylabel="genes")
+    ax.legend(frameon=False)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _check_evaluation(evaluation: object) -> None:
+    from scdtl.tl import Evaluation
+
+    if not isinstance(evaluation, Evaluation):
+        raise TypeError(
+            f"evaluation must be what scdtl.tl.evaluate returns, not "
+            f"{type(evaluation).__name__}: run evaluation = scdtl.tl.evaluate(adata) first."
+        )
+
+
+def _colour(name: str) -> str:
+    from scdtl.tl._verdict import MEAN_PROFILE
+
+    if name == "scdtl":
+        return BLUE
+    return GREY if name in ("observed", MEAN_PROFILE) else ORANGE

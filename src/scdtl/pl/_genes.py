@@ -1,0 +1,68 @@
+"""Genes as points: how well each is predicted against how many molecules it has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LOWEST = -0.5
+
+
+def draw_genes(
+    ax: Axes, mean_count: np.ndarray, explained: np.ndarray, color: str, label: str | None = None
+) -> None:
+    """Draw genes; those predicted much worse than by their mean are drawn at the lower edge.
+
+    Parameters
+    ----------
+    ax
+        Where to draw.
+    mean_count
+        Molecules per cell of each gene.
+    explained
+        Deviance explained of each gene.
+    color
+        Colour of the points.
+    label
+        For the legend.
+    """
+    ax.scatter(
+        mean_count,
+        np.maximum(explained, LOWEST),
+        s=12,
+        alpha=0.6,
+        color=color,
+        linewidths=0,
+        label=label,
+        rasterized=True,
+    )
+
+
+def finish_genes(
+    ax: Axes, explained: np.ndarray, *, threshold: float, title: str, ylabel: str
+) -> None:
+    """Draw the threshold, and name the axes.
+
+    Parameters
+    ----------
+    ax
+        On which genes were drawn.
+    explained
+        Deviance explained of all genes.
+    threshold
+        Where the line is.
+    title, ylabel
+        Of the axes.
+    """
+    ax.axhline(threshold, color="black", linewidth=0.8)
+    if len(explained):
+        ax.set_xscale("log")
+    n_below = int((explained < LOWEST).sum())
+    noun = "gene" if n_below == 1 else "genes"
+    below = f"\n({n_below} {noun} below {LOWEST} drawn there)" if n_below else ""
+    ax.set(title=title, xlabel="molecules per cell", ylabel=f"{ylabel}{below}")
+    ax.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,214 @@
+"""Observed against imputed expression, gene by gene and gene against gene."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scdtl._constants import DEFAULT_KEY
+from scdtl.pl._axes import GREY, one_panel, panels
+from scdtl.pl._points import colours_of, draw_cells, legend_width
+from scdtl.pl._results import column, columns_of, counts_of, part_of_results, results
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+_UNITS = {
+    "log1p": ("log1p CP10k", "log1p CP10k"),
+    "expected_log1p": ("log1p CP10k", "expected log1p CP10k"),
+    "normalized": ("CP10k", "CP10k"),
+    "counts": ("counts", "counts"),
+}
+
+
+def observed_vs_imputed(
+    adata: AnnData,
+    genes: str | Sequence[str],
+    *,
+    key: str = DEFAULT_KEY,
+    layer: str | None = None,
+    color: str | None = None,
+    ax: Axes | None = None,
+    show: bool | None = None,
+    save: str | os.PathLike[str] | None = None,
+) -> Axes | list[Axes]:
+    """Draw imputed against observed expression of genes, a point per cell and a panel per gene.
+
+    Observed counts are brought to the scale of the imputed layer: log1p of counts per 10,000
+    unless :func:`scdtl.pp.impute` was asked for another one. On the dashed line, both are equal.
+
+    Parameters
+    ----------
+    adata
+        Imputed by :func:`scdtl.pp.impute`.
+    genes
+        A gene, or a list of them.
+    key
+        Name of the results, its ``key_added``.
+    layer
+        Layer with the raw counts; ``None`` for that which was imputed.
+    color
+        Column of ``obs``: categories get a legend, numbers a colour bar.
+    ax
+        Where to draw a single gene; ``None`` for a new figure.
+    show
+        Show the figure; ``None`` does so in interactive sessions only.
+    save
+        File to save the figure to.
+
+    Returns
+    -------
+    The axes of a gene, or a list of axes for a list of genes.
+
+    Raises
+    ------
+    KeyError
+        If there are no results of that name, or a gene, layer or column is missing.
+    ValueError
+        If the counts are no raw counts, or ``ax`` is given for a list of genes.
+
+    Examples
+    --------
+    >>> import scdtl
+    >>> adata = scdtl.datasets.toy()
+    >>> scdtl.pp.impute(adata, bulk=None, max_epochs=1, verbose=False)
+    >>> axes = scdtl.pl.observed_vs_imputed(adata, ["GENE0", "GENE1"], show=False)
+    """
+    names = [genes] if isinstance(genes, str) else list(genes)
+    if ax is not None and not isinstance(genes, str):
+        raise ValueError("ax is for one gene, given by its name; leave it out for a list of them.")
+    expression, (observed_unit, imputed_unit) = _read(adata, names, key, layer)
+    colours = colours_of(adata, color)
+    labels = {
+        "xlabel": f"observed ({observed_unit})",
+        "ylabel": f"imputed ({imputed_unit})",
+    }
+    if isinstance(genes, str):
+        with one_panel(ax, show, save, (4 + legend_width(colours), 4)) as ax:
+            _compare([ax], names, expression, labels, colours)
+        return ax
+    with panels(len(names), show, save, legend_width(colours)) as axes:
+        _compare(axes, names, expression, labels, colours)
+    return axes
+
+
+def gene_scatter(
+    adata: AnnData,
+    x: str,
+    y: str,
+    *,
+    key: str = DEFAULT_KEY,
+    layer: str | None = None,
+    color: str | None = None,
+    show: bool | None = None,
+    save: str | os.PathLike[str] | None = None,
+) -> list[Axes]:
+    """Draw one gene against another, observed on the left and imputed on the right.
+
+    Observed counts are brought to the scale of the imputed layer, as in
+    :func:`scdtl.pl.observed_vs_imputed`.
+
+    Parameters
+    ----------
+    adata
+        Imputed by :func:`scdtl.pp.impute`.
+    x
+        Gene on the horizontal axis.
+    y
+        Gene on the vertical axis.
+    key
+        Name of the results, its ``key_added``.
+    layer
+        Layer with the raw counts; ``None`` for that which was imputed.
+    color
+        Column of ``obs``: categories get a legend, numbers a colour bar.
+    show
+        Show the figure; ``None`` does so in interactive sessions only.
+    save
+        File to save the figure to.
+
+    Returns
+    -------
+    The axes of the observed and of the imputed expression.
+
+    Raises
+    ------
+    KeyError
+        If there are no results of that name, or a gene, layer or column is missing.
+    ValueError
+        If the counts are no raw counts.
+
+    Notes
+    -----
+    Imputation shares information between cells and genes, so genes correlate more afterwards:
+    the figure shows what the model believes and is no test of it.
+
+    Examples
+    --------
+    >>> import scdtl
+    >>> adata = scdtl.datasets.toy()
+    >>> scdtl.pp.impute(adata, bulk=None, max_epochs=1, verbose=False)
+    >>> axes = scdtl.pl.gene_scatter(adata, "GENE0", "GENE1", color="cell_type", show=False)
+    """
+    expression, units = _read(adata, [x, y], key, layer)
+    colours = colours_of(adata, color)
+    (observed_x, imputed_x), (observed_y, imputed_y) = expression
+    with panels(2, show, save, legend_width(colours)) as axes:
+        draw_cells(axes, [(observed_x, observed_y), (imputed_x, imputed_y)], colours)
+        for ax, title, unit in zip(axes, ("observed", "imputed"), units, strict=True):
+            ax.set(title=title, xlabel=f"{x} ({unit})", ylabel=f"{y} ({unit})")
+            ax.spines[["top", "right"]].set_visible(False)
+    return axes
+
+
+def _compare(
+    axes: list[Axes],
+    names: list[str],
+    expression: list[tuple[np.ndarray, np.ndarray]],
+    labels: dict[str, Any],
+    colours: Any,
+) -> None:
+    draw_cells(axes, expression, colours)
+    for ax, name in zip(axes, names, strict=True):
+        ax.axline((0, 0), slope=1, color=GREY, linestyle="--", linewidth=0.8, zorder=0)
+        ax.set(title=name, **labels)
+        ax.spines[["top", "right"]].set_visible(False)
+
+
+def _read(
+    adata: AnnData, genes: list[str], key: str, layer: str | None
+) -> tuple[list[tuple[np.ndarray, np.ndarray]], tuple[str, str]]:
+    """Observed and imputed expression of each gene, and the units of both."""
+    entry = results(adata, key)
+    positions = columns_of(adata.var_names, genes)
+    _check_imputed(entry["params"], genes)
+    imputed = part_of_results(adata, "layers", key)
+    counts = counts_of(adata, entry, layer)
+    depth = np.asarray(counts.sum(axis=1), dtype=float).ravel()
+    scale = entry["params"]["scale"]
+    expression = [
+        (_on_scale(column(counts, at), depth, scale), column(imputed, at)) for at in positions
+    ]
+    return expression, _UNITS[scale]
+
+
+def _check_imputed(params: Mapping[str, Any], genes: list[str]) -> None:
+    written = params.get("genes")
+    left_out = [] if written is None else [gene for gene in genes if gene not in set(written)]
+    if left_out:
+        raise KeyError(
+            f"{', '.join(map(repr, left_out))} was not written by scdtl.pp.impute, which was "
+            "asked for some genes only: run it again with genes=None or with these among them."
+        )
+
+
+def _on_scale(counts: np.ndarray, depth: np.ndarray, scale: str) -> np.ndarray:
+    if scale == "counts":
+        return counts
+    per_10k = counts * (1e4 / np.maximum(depth, 1))
+    return per_10k if scale == "normalized" else np.log1p(per_10k)

@@ -1,0 +1,129 @@
+"""What figures read from the user's AnnData, with errors that say what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+
+
+def results(adata: AnnData, key: str) -> Mapping[str, Any]:
+    """Return what :func:`scdtl.pp.impute` left in ``adata.uns``.
+
+    Parameters
+    ----------
+    adata
+        Imputed cells.
+    key
+        Name of the results.
+    """
+    if key not in adata.uns:
+        raise KeyError(
+            f"no results named {key!r} in adata.uns: run scdtl.pp.impute first, or give the name "
+            "that was its key_added as key=."
+        )
+    entry = adata.uns[key]
+    if not (isinstance(entry, Mapping) and {"params", "history"} <= entry.keys()):
+        raise KeyError(
+            f"adata.uns[{key!r}] did not come from scdtl.pp.impute: give the name that was its "
+            "key_added as key=."
+        )
+    return entry
+
+
+def part_of_results(adata: AnnData, slot: str, name: str) -> Any:
+    """Return a layer or a column of ``var`` that :func:`scdtl.pp.impute` wrote.
+
+    Parameters
+    ----------
+    adata
+        Imputed cells.
+    slot
+        ``"layers"`` or ``"var"``.
+    name
+        Which one.
+    """
+    if name not in getattr(adata, slot):
+        raise KeyError(
+            f"{name!r} is no longer in adata.{slot}, where scdtl.pp.impute had written it: run "
+            "it again."
+        )
+    return getattr(adata, slot)[name]
+
+
+def counts_of(adata: AnnData, entry: Mapping[str, Any], layer: str | None) -> Any:
+    """Return the raw counts, dense or sparse as they are.
+
+    Parameters
+    ----------
+    adata
+        Imputed cells.
+    entry
+        Of :func:`results`.
+    layer
+        Layer with the raw counts; ``None`` for that of the run.
+    """
+    from scdtl.pp._check import check_counts
+
+    layer = entry["params"].get("layer") if layer is None else layer
+    if layer is not None and layer not in adata.layers:
+        there = ", ".join(map(str, adata.layers)) or "none"
+        raise KeyError(
+            f"layer {layer!r} is not in adata.layers (there are: {there}): name the layer with "
+            "the raw counts as layer=."
+        )
+    name = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
+    matrix = adata.X if layer is None else adata.layers[layer]
+    advice = "If they are in another layer by now, name it as layer=."
+    if matrix is None:
+        raise ValueError(f"{name} is None, but scdtl needs raw counts. {advice}")
+    check_counts(matrix, name=name, hint=advice)
+    return matrix
+
+
+def columns_of(names: pd.Index, genes: Sequence[str]) -> np.ndarray:
+    """Return the position of each gene.
+
+    Parameters
+    ----------
+    names
+        All genes.
+    genes
+        Those that are to be drawn.
+    """
+    import pandas as pd
+
+    if isinstance(genes, str):
+        raise TypeError(f"genes must be a list of gene names: write genes=[{genes!r}].")
+    if len(genes) == 0:
+        raise ValueError("genes is empty: name at least one gene.")
+    position = names.get_indexer(pd.Index(genes))
+    if (position < 0).any():
+        unknown = [gene for gene, at in zip(genes, position, strict=True) if at < 0]
+        raise KeyError(
+            f"{len(unknown)} of {len(genes)} genes are not known: "
+            f"{', '.join(map(repr, unknown[:5]))}{', ...' if len(unknown) > 5 else ''}. "
+            f"Names look like {', '.join(map(repr, names[:3]))}."
+        )
+    return position
+
+
+def column(matrix: Any, position: int) -> np.ndarray:
+    """Return one column of a dense or sparse matrix as a dense vector.
+
+    Parameters
+    ----------
+    matrix
+        Cells × genes.
+    position
+        Which column.
+    """
+    values = matrix[:, [position]]
+    return np.asarray(values.toarray() if hasattr(values, "toarray") else values).ravel()

@@ -1,0 +1,138 @@
+"""Trust: for which genes the imputation is better than the mean profile."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scdtl._constants import DEFAULT_KEY, TRUST_THRESHOLD
+from scdtl.pl._axes import BLACK, BLUE, GREY, ORANGE, one_panel
+from scdtl.pl._genes import LOWEST, draw_genes, finish_genes
+from scdtl.pl._results import columns_of, counts_of, part_of_results, results
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+_EDGE = 0.02
+
+
+def trust(
+    adata: AnnData,
+    *,
+    key: str = DEFAULT_KEY,
+    genes: Sequence[str] | None = None,
+    layer: str | None = None,
+    ax: Axes | None = None,
+    show: bool | None = None,
+    save: str | os.PathLike[str] | None = None,
+) -> Axes:
+    """Draw how far the imputation of each gene is to be trusted against its mean count.
+
+    Trust is the share of the deviance of held-out molecules that imputation explains beyond the
+    mean profile. The line is the threshold above which a gene is better imputed than left at its
+    mean. Genes with too few held-out molecules to tell are marks at the lower edge.
+
+    Parameters
+    ----------
+    adata
+        Imputed by :func:`scdtl.pp.impute`.
+    key
+        Name of the results, its ``key_added``.
+    genes
+        Genes whose names are written beside their points.
+    layer
+        Layer with the raw counts; ``None`` for that which was imputed.
+    ax
+        Where to draw; ``None`` for a new figure.
+    show
+        Show the figure; ``None`` does so in interactive sessions only.
+    save
+        File to save the figure to.
+
+    Returns
+    -------
+    The axes.
+
+    Raises
+    ------
+    KeyError
+        If there are no results of that name, or a gene or layer is missing.
+    ValueError
+        If the counts are no raw counts, or a gene that is to be named has none.
+
+    Examples
+    --------
+    >>> import scdtl
+    >>> adata = scdtl.datasets.toy()
+    >>> scdtl.pp.impute(adata, bulk=None, max_epochs=1, verbose=False)
+    >>> axes = scdtl.pl.trust(adata, genes=["GENE0"], show=False)
+    """
+    entry = results(adata, key)
+    explained = part_of_results(adata, "var", f"{key}_trust").to_numpy(dtype=float)
+    counts = counts_of(adata, entry, layer)
+    mean_count = np.asarray(counts.mean(axis=0), dtype=float).ravel()
+    named = [] if genes is None else columns_of(adata.var_names, genes).tolist()
+    without = [str(adata.var_names[at]) for at in named if mean_count[at] == 0]
+    if without:
+        raise ValueError(
+            f"{', '.join(without)} has no counts and no place: leave it out of genes."
+        )
+
+    unknown = np.isnan(explained)
+    trusted = explained > TRUST_THRESHOLD
+    with one_panel(ax, show, save, size=(7, 4)) as ax:
+        for which, colour, label in (
+            (trusted, BLUE, "trusted"),
+            (~trusted & ~unknown, ORANGE, "not trusted"),
+        ):
+            draw_genes(
+                ax, mean_count[which], explained[which], colour, f"{label}: {which.sum():,}"
+            )
+        finish_genes(
+            ax,
+            explained,
+            threshold=TRUST_THRESHOLD,
+            title="Trust in each gene",
+            ylabel="deviance of held-out molecules\nexplained beyond the mean profile",
+        )
+        at_the_edge = ax.get_xaxis_transform()
+        drawn = unknown & (mean_count > 0)
+        ax.scatter(
+            mean_count[drawn],
+            np.full(drawn.sum(), _EDGE),
+            marker="|",
+            s=20,
+            color=GREY,
+            linewidths=0.6,
+            transform=at_the_edge,
+            label=f"too few molecules: {unknown.sum():,}",
+        )
+        ax.update_datalim(np.column_stack([mean_count[drawn], mean_count[drawn]]), updatey=False)
+        ax.autoscale_view()
+        for at in named:
+            if unknown[at]:
+                place, transform = (mean_count[at], _EDGE), at_the_edge
+            else:
+                place, transform = (mean_count[at], max(explained[at], LOWEST)), ax.transData
+            ax.plot(
+                *place,
+                color=BLACK,
+                marker="o",
+                markersize=6,
+                markerfacecolor="none",
+                transform=transform,
+            )
+            ax.annotate(
+                str(adata.var_names[at]),
+                place,
+                xycoords=transform,
+                xytext=(5, 3),
+                textcoords="offset points",
+            )
+        ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return ax

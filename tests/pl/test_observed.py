@@ -1,0 +1,195 @@
+"""Tests of observed against imputed expression: the points are the data."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scanpy as sc
+from matplotlib import pyplot as plt
+from matplotlib.colors import to_hex
+from scipy import sparse
+
+from scdtl import pl
+
+
+@pytest.fixture(scope="module")
+def genes(imputed):
+    """The five genes with the most molecules."""
+    totals = np.asarray(imputed.X.sum(axis=0)).ravel()
+    return list(imputed.var_names[np.argsort(-totals)[:5]])
+
+
+@pytest.fixture(scope="module")
+def log_cp10k(imputed):
+    cells = sc.AnnData(imputed.X.copy(), obs=imputed.obs[[]], var=imputed.var[[]])
+    sc.pp.normalize_total(cells, target_sum=1e4)
+    sc.pp.log1p(cells)
+    return cells.to_df()
+
+
+def points(ax):
+    return np.concatenate([np.asarray(drawn.get_offsets()) for drawn in ax.collections])
+
+
+def test_points_are_observed_log_cp10k_and_the_imputed_layer(imputed, genes, log_cp10k):
+    axes = pl.observed_vs_imputed(imputed, genes)
+    expected = imputed.to_df(layer="scdtl")
+    assert [ax.get_title() for ax in axes] == genes
+    for ax, gene in zip(axes, genes, strict=True):
+        assert points(ax)[:, 0] == pytest.approx(log_cp10k[gene].to_numpy(), rel=1e-5)
+        assert points(ax)[:, 1] == pytest.approx(expected[gene].to_numpy())
+        assert ax.get_xlabel() == "observed (log1p CP10k)"
+        assert ax.get_ylabel() == "imputed (log1p CP10k)"
+
+
+def test_gene_scatter_has_observed_left_and_imputed_right(imputed, genes, log_cp10k):
+    x, y = genes[:2]
+    left, right = pl.gene_scatter(imputed, x, y)
+    assert points(left) == pytest.approx(log_cp10k[[x, y]].to_numpy(), rel=1e-5)
+    assert points(right) == pytest.approx(imputed.to_df(layer="scdtl")[[x, y]].to_numpy())
+    assert (left.get_title(), right.get_title()) == ("observed", "imputed")
+    assert left.get_xlabel() == f"{x} (log1p CP10k)"
+    assert right.get_ylabel() == f"{y} (log1p CP10k)"
+
+
+@pytest.mark.parametrize(
+    ("scale", "observed", "labels"),
+    [
+        ("normalized", lambda x, depth: x / depth * 1e4, ("CP10k", "CP10k")),
+        ("counts", lambda x, depth: x, ("counts", "counts")),
+        (
+            "expected_log1p",
+            lambda x, depth: np.log1p(x / depth * 1e4),
+            ("log1p CP10k", "expected log1p CP10k"),
+        ),
+    ],
+    ids=["normalized", "counts", "expected_log1p"],
+)
+def test_observed_counts_are_on_the_scale_of_the_run(scale, observed, labels, imputed, genes):
+    cells = imputed.copy()
+    cells.uns["scdtl"]["params"]["scale"] = scale
+    ax = pl.observed_vs_imputed(cells, genes[0])
+    counts = cells.to_df()
+    expected = observed(counts[genes[0]].to_numpy(), counts.sum(axis=1).to_numpy())
+    assert points(ax)[:, 0] == pytest.approx(expected, rel=1e-5)
+    assert ax.get_xlabel() == f"observed ({labels[0]})"
+    assert ax.get_ylabel() == f"imputed ({labels[1]})"
+
+
+def test_counts_and_imputed_layer_may_be_dense_or_sparse(imputed, genes):
+    cells = imputed.copy()
+    cells.layers["dense"] = cells.X.toarray()
+    cells.layers["csc"] = cells.X.tocsc()
+    cells.layers["other"] = sparse.csr_matrix(cells.layers["scdtl"])
+    cells.uns["other"] = cells.uns["scdtl"]
+    expected = points(pl.observed_vs_imputed(imputed, genes[0]))
+    for layer in ("dense", "csc"):
+        for key in ("scdtl", "other"):
+            ax = pl.observed_vs_imputed(cells, genes[0], layer=layer, key=key)
+            assert points(ax) == pytest.approx(expected)
+
+
+def test_counts_come_from_the_layer_of_the_run(imputed, genes):
+    cells = imputed.copy()
+    cells.layers["counts"] = cells.X
+    cells.X = np.log1p(cells.X.toarray())
+    cells.uns["scdtl"]["params"]["layer"] = "counts"
+    expected = points(pl.observed_vs_imputed(imputed, genes[0]))
+    assert points(pl.observed_vs_imputed(cells, genes[0])) == pytest.approx(expected)
+
+
+def test_a_cell_without_counts_is_at_zero(imputed, genes):
+    cells = imputed.copy()
+    cells.X = cells.X.toarray()
+    cells.X[0] = 0
+    assert points(pl.observed_vs_imputed(cells, genes[0]))[0, 0] == 0
+
+
+# Colours
+
+
+def test_categories_have_a_legend_and_keep_their_cells(imputed, genes, log_cp10k):
+    axes = pl.observed_vs_imputed(imputed, genes[:2], color="bulk_labels")
+    labels = [text.get_text() for text in axes[1].get_legend().get_texts()]
+    assert labels == list(imputed.obs["bulk_labels"].cat.categories)
+    assert axes[0].get_legend() is None
+    looks = set()
+    for drawn in axes[0].collections:
+        cells = imputed.obs["bulk_labels"] == drawn.get_label()
+        assert np.asarray(drawn.get_offsets())[:, 0] == pytest.approx(
+            log_cp10k.loc[cells, genes[0]].to_numpy(), rel=1e-5
+        )
+        colour = to_hex(drawn.get_facecolor()[0])
+        looks.add((colour, drawn.get_paths()[0].vertices.tobytes()))
+    assert len(looks) == len(labels) > 8  # more than there are colours
+
+
+def test_cells_without_a_category_are_grey(imputed, genes):
+    cells = imputed.copy()
+    cells.obs["odd"] = cells.obs["odd"].map({True: "odd"})
+    ax = pl.observed_vs_imputed(cells, genes[0], color="odd")
+    drawn = {collection.get_label(): collection for collection in ax.collections}
+    assert {name: len(found.get_offsets()) for name, found in drawn.items()} == {
+        "none": 88,
+        "odd": 87,
+    }
+    assert to_hex(drawn["none"].get_facecolor()[0]) == "#999999"
+
+
+def test_true_and_false_are_categories(imputed, genes):
+    ax = pl.observed_vs_imputed(imputed, genes[0], color="odd")
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["False", "True"]
+
+
+def test_numbers_have_a_colour_bar(imputed, genes):
+    cells = imputed.copy()
+    cells.obs.loc[cells.obs_names[0], "depth"] = np.nan
+    axes = pl.gene_scatter(cells, *genes[:2], color="depth")
+    for ax in axes:
+        assert np.array_equal(
+            np.ma.filled(ax.collections[0].get_array(), np.nan),
+            cells.obs["depth"].to_numpy(),
+            equal_nan=True,
+        )
+        assert len(points(ax)) == cells.n_obs
+    assert [ax.get_ylabel() for ax in axes[0].figure.axes[2:]] == ["depth"]
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"genes": ["MARTIAN"]}, KeyError, "1 of 1 genes are not known: 'MARTIAN'"),
+        ({"genes": []}, ValueError, "genes is empty"),
+        ({"color": "nothing"}, KeyError, "'nothing' is not a column .* bulk_labels, depth, odd"),
+        ({"layer": "nowhere"}, KeyError, "layer 'nowhere' is not in adata.layers"),
+        ({"layer": "scdtl"}, ValueError, "not integers.*name it as layer="),
+        ({"ax": "an axes"}, ValueError, "ax is for one gene"),
+    ],
+    ids=["unknown gene", "no gene", "colour", "layer", "no counts", "ax"],
+)
+def test_wrong_arguments_are_named_before_anything_is_drawn(
+    options, error, message, imputed, genes
+):
+    with pytest.raises(error, match=message):
+        pl.observed_vs_imputed(imputed, **({"genes": genes} | options))
+    assert plt.get_fignums() == []
+
+
+def test_what_is_gone_or_was_never_written_is_named(imputed, genes):
+    cells = imputed.copy()
+    cells.uns["scdtl"]["params"]["genes"] = np.array(genes[:1])
+    pl.observed_vs_imputed(cells, genes[0])
+    plt.close("all")
+    with pytest.raises(KeyError, match=f"'{genes[1]}' was not written by scdtl.pp.impute"):
+        pl.gene_scatter(cells, *genes[:2])
+    del cells.layers["scdtl"]
+    with pytest.raises(KeyError, match="'scdtl' is no longer in adata.layers"):
+        pl.observed_vs_imputed(cells, genes[0])
+    cells = imputed.copy()
+    cells.X = None
+    with pytest.raises(ValueError, match=r"adata\.X is None"):
+        pl.observed_vs_imputed(cells, genes[0])
+    assert plt.get_fignums() == []
