@@ -1,14 +1,15 @@
 """Methods to compare: each takes training counts and a seed and gives rates.
 
 Rates are not negative and on the counts' scale, cells × genes. A line "as published" scores them
-as they are. Importing this file imports none of the methods' libraries.
+as they are. Peers that `scdtl.tl.evaluate` knows too run with its code, `scdtl.tl._peers`.
+Importing this file imports none of the methods' libraries.
 """
 
 from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -34,6 +35,10 @@ class Imputed:
     """The method's own mean of log1p(CP10k) at a library size per cell; peers have none."""
     train_seconds: float | None = None
     """The part of the time that went into training a network."""
+    latent: FloatArray | None = None
+    """What the method itself calls its latent, cells × dimensions."""
+    std: Callable[[], FloatArray] | None = None
+    """The method's own posterior standard deviation of the rates; peers have none."""
 
 
 @dataclass(frozen=True)
@@ -56,28 +61,19 @@ def observed(adata: AnnData, seed: int) -> Imputed:
 
 def mean_profile(adata: AnnData, seed: int) -> Imputed:
     """The data set's mean profile at each cell's depth, 0.5 molecules added per gene."""
-    profile = np.asarray(adata.X.sum(axis=0)).ravel() + 0.5
-    depth = np.asarray(adata.X.sum(axis=1))
-    return Imputed((depth * (profile / profile.sum())).astype(np.float32))
+    from scdtl.tl import _peers
+
+    return _at_depth(adata, _peers.mean_profile(adata, _peers.Options(seed)))
 
 
-# kNN-smoothing
+# Sums over neighbours
 
 
 def knn_smoothing(adata: AnnData, seed: int, k: int) -> Imputed:
-    """kNN-smoothing 2 (Wagner, Yan and Yanai, bioRxiv 217737), written anew.
+    """kNN-smoothing 2, written anew after the article; its rates are sums of k + 1 cells."""
+    from scdtl.tl import _peers
 
-    Neighbours are found step by step on ever smoother counts (median-normalised,
-    Freeman-Tukey-transformed, 10 principal components); each step adds up the raw counts of a
-    cell and its 1, 3, 7, ..., k neighbours.
-    """
-    smoothed = adata.X
-    for step in range(1, int(np.ceil(np.log2(k + 1))) + 1):
-        normalised = _per_depth(smoothed, np.median(np.asarray(smoothed.sum(axis=1))))
-        shifted = normalised.copy()
-        shifted.data = np.sqrt(normalised.data) + np.sqrt(normalised.data + 1) - 1
-        smoothed = _sum_of_neighbours(adata.X, shifted, min(2**step - 1, k), 10, seed)
-    return Imputed(smoothed.toarray())
+    return Imputed(_peers.knn_smoothing(adata, _peers.Options(seed), k).toarray())
 
 
 def neighbour_sum(adata: AnnData, seed: int, k: int) -> Imputed:
@@ -85,65 +81,86 @@ def neighbour_sum(adata: AnnData, seed: int, k: int) -> Imputed:
 
     Neighbours are found on 30 principal components of log1p(CP10k).
     """
-    log_normalised = _per_depth(adata.X, 1e4).log1p()
-    return Imputed(_sum_of_neighbours(adata.X, log_normalised, k, 30, seed).toarray())
+    from scdtl.tl._peers import per_depth, sum_of_neighbours
+
+    log_normalised = per_depth(adata.X, 1e4).log1p()
+    return Imputed(sum_of_neighbours(adata.X, log_normalised, k, 30, seed).toarray())
 
 
-def _per_depth(counts: sparse.csr_matrix, depth: float | np.floating) -> sparse.csr_matrix:
-    total = np.maximum(np.asarray(counts.sum(axis=1)).ravel(), 1)
-    return sparse.csr_matrix(sparse.diags(depth / total) @ counts)
-
-
-def _sum_of_neighbours(
-    counts: sparse.csr_matrix, expression: sparse.csr_matrix, k: int, n_pcs: int, seed: int
-) -> sparse.csr_matrix:
-    """Counts summed over each cell and its k nearest cells by expression."""
-    from sklearn.decomposition import PCA
-    from sklearn.neighbors import NearestNeighbors
-
-    n_pcs = min(n_pcs, min(expression.shape) - 1)
-    pca = PCA(n_pcs, svd_solver="arpack", random_state=seed)
-    components = pca.fit_transform(expression)
-    k = min(k, len(components) - 1)
-    graph = NearestNeighbors(n_neighbors=k).fit(components).kneighbors_graph()
-    return sparse.csr_matrix((graph + sparse.eye(len(components))) @ counts, dtype=np.float32)
-
-
-# MAGIC
+# Diffusion
 
 
 def magic(adata: AnnData, seed: int, t: int | str) -> Imputed:
-    """MAGIC on square roots of library-size-normalised counts, squared back.
+    """MAGIC; `t=3` is the default of magic-impute 3.0, `t="auto"` that of the article."""
+    from scdtl.tl import _peers
 
-    `t=3` is the default of magic-impute 3.0, `t="auto"` that of the article.
+    return _at_depth(adata, _peers.magic(adata, _peers.Options(seed), t))
+
+
+def cellmapper(adata: AnnData, seed: int) -> Imputed:
+    """CellMapper mapping a data set to itself, as its author has it denoise for OpenProblems.
+
+    openproblems-bio/task_denoising, src/methods/cellmapper/script.py: `normalize_total(1e4)`,
+    `log1p`, `highly_variable_genes`, `pca` (50 components), `compute_neighbors(use_rep="X_pca")`
+    (30 neighbours), `compute_mapping_matrix(kernel_method="umap")` (also the package's default
+    for mapping to itself) and `map_layers(key="counts", t=3)`: counts after three steps.
     """
-    from magic import MAGIC
+    import scanpy as sc
+    from cellmapper import CellMapper
 
-    depth = np.asarray(adata.X.sum(axis=1))
-    roots = _per_depth(adata.X, 1.0).sqrt()
-    smoothed = MAGIC(t=t, random_state=seed, n_jobs=1, verbose=0).fit_transform(roots)
-    return Imputed((np.square(np.maximum(smoothed, 0)) * depth).astype(np.float32))
+    cells = adata.copy()
+    cells.layers["counts"] = cells.X.copy()
+    sc.pp.normalize_total(cells, target_sum=1e4)
+    sc.pp.log1p(cells)
+    sc.pp.highly_variable_genes(cells)
+    sc.pp.pca(cells, random_state=seed)
+    mapper = CellMapper(cells)
+    mapper.compute_neighbors(use_rep="X_pca", random_state=seed)
+    mapper.compute_mapping_matrix(kernel_method="umap")
+    mapper.map_layers(key="counts", t=3)
+    counts = mapper.query_imputed.X
+    return Imputed(counts.toarray() if sparse.issparse(counts) else np.asarray(counts))
+
+
+# Low rank
+
+
+def alra(adata: AnnData, seed: int) -> Imputed:
+    """ALRA, written anew after its alra.R, with its defaults."""
+    from scdtl.tl import _peers
+
+    return _at_depth(adata, _peers.alra(adata, _peers.Options(seed)) / 1e4)
+
+
+def recode(adata: AnnData, seed: int) -> Imputed:
+    """RECODE (Imoto et al., Life Sci Alliance 5:e202201591, 2022) with the defaults of screcode.
+
+    Tutorial "RECODE for scRNA-seq" of its documentation: `recode = screcode.RECODE()`,
+    `adata = recode.fit_transform(adata)`; the result is `layers["RECODE"]`, on the counts' scale.
+    An array goes the same way without the logarithms and statistics that an AnnData gets.
+    """
+    from screcode import RECODE
+
+    counts = adata.X.toarray().astype(np.int64)  # it asks for integers
+    denoised = RECODE(random_state=seed, verbose=False).fit_transform(counts)
+    return Imputed(denoised.astype(np.float32))
 
 
 # scVI
 
 
-def scvi(adata: AnnData, seed: int, max_epochs: int | None, n_samples: int = 10) -> Imputed:
+def scvi(adata: AnnData, seed: int, max_epochs: int | None) -> Imputed:
     """scVI with the negative binomial likelihood; the mean of some draws of the latent cell."""
-    import scvi as scvi_tools
     from scvi.model import SCVI
 
-    scvi_tools.settings.seed = seed
-    adata = adata.copy()
-    SCVI.setup_anndata(adata)
-    model = SCVI(adata, gene_likelihood="nb")
+    from scdtl.tl import _peers
+
     with _stopwatch(SCVI, "train") as seconds:
-        model.train(max_epochs=max_epochs, accelerator="cpu", enable_progress_bar=False)
-    proportions = np.zeros(adata.shape, dtype=np.float32)
-    for _ in range(n_samples):
-        proportions += model.get_normalized_expression(return_numpy=True) / n_samples
-    depth = np.asarray(adata.X.sum(axis=1))
-    return Imputed(proportions * depth, train_seconds=sum(seconds))
+        proportions, latent = _peers.rates_and_latent_of_scvi(
+            adata.copy(), _peers.Options(seed), max_epochs, accelerator="cpu"
+        )
+    imputed = _at_depth(adata, proportions)
+    return replace(imputed, train_seconds=sum(seconds), latent=latent)
 
 
 # scdtl
@@ -161,7 +178,24 @@ def scdtl(adata: AnnData, seed: int, bulk: str | None, **options: Any) -> Impute
     def expected_log1p(library_size: FloatArray) -> FloatArray:
         return model.get_imputed_expression(scale="expected_log1p", library_size=library_size)
 
-    return Imputed(np.asarray(adata.layers["scdtl"]), expected_log1p, sum(seconds))
+    def std() -> FloatArray:
+        return model.get_imputed_expression(scale="counts", return_std=True, return_numpy=True)[1]
+
+    return Imputed(
+        np.asarray(adata.layers["scdtl"]),
+        expected_log1p,
+        sum(seconds),
+        latent=adata.obsm["X_scdtl"],
+        std=std,
+    )
+
+
+# Parts
+
+
+def _at_depth(adata: AnnData, rates: FloatArray) -> Imputed:
+    """Rates times the cells' numbers of molecules, for methods that give proportions."""
+    return Imputed((rates * np.asarray(adata.X.sum(axis=1))).astype(np.float32))
 
 
 @contextmanager
@@ -181,20 +215,26 @@ def _stopwatch(owner: type, name: str) -> Iterator[list[float]]:
         yield seconds
 
 
-_NEIGHBOURS = ("sklearn.decomposition", "sklearn.neighbors")
+_PEERS = "scdtl.tl._peers"
+_NEIGHBOURS = (_PEERS, "sklearn.decomposition", "sklearn.neighbors")
+_MAGIC = (_PEERS, "magic")
+_SCVI = (_PEERS, "scvi.model")
 _SCDTL = ("scdtl.pp", "scdtl.model", "scvi.model")
 
 METHODS = {
     "observed": Method(observed, by_default=False),
-    "mean": Method(mean_profile),
+    "mean": Method(mean_profile, (_PEERS,)),
     "knn-smoothing-15": Method(partial(knn_smoothing, k=15), _NEIGHBOURS),
     "knn-smoothing-30": Method(partial(knn_smoothing, k=30), _NEIGHBOURS),
     "neighbour-sum-15": Method(partial(neighbour_sum, k=15), _NEIGHBOURS),
     "neighbour-sum-30": Method(partial(neighbour_sum, k=30), _NEIGHBOURS),
-    "magic": Method(partial(magic, t=3), ("magic",)),
-    "magic-auto": Method(partial(magic, t="auto"), ("magic",), by_default=False),
-    "scvi-30": Method(partial(scvi, max_epochs=30), ("scvi.model",)),
-    "scvi-default": Method(partial(scvi, max_epochs=None), ("scvi.model",), by_default=False),
+    "magic": Method(partial(magic, t=3), _MAGIC),
+    "magic-auto": Method(partial(magic, t="auto"), _MAGIC, by_default=False),
+    "cellmapper": Method(cellmapper, ("cellmapper", "scanpy")),
+    "alra": Method(alra, (_PEERS, "sklearn.utils.extmath")),
+    "recode": Method(recode, ("screcode",)),
+    "scvi-30": Method(partial(scvi, max_epochs=30), _SCVI),
+    "scvi-default": Method(partial(scvi, max_epochs=None), _SCVI, by_default=False),
     "scdtl": Method(partial(scdtl, bulk="human"), _SCDTL, has_posterior=True),
     "scdtl-no-bulk": Method(partial(scdtl, bulk=None), _SCDTL, has_posterior=True),
 }

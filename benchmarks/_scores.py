@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -18,9 +20,12 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.floating]
     Row = dict[str, str | float]
 
+UNMASKED, LABELS, BULK, MARKERS = "unmasked", "labels", "bulk", "markers"
 AS_PUBLISHED = "as published"
 WITH_POSTERIOR = "with posterior"
 OWN_POSTERIOR = "own posterior"
+TIMES, POWER = " × 1e-6", " ^ 1.3"
+"""What stands behind a score's name in columns for the rates so transformed."""
 
 
 class Line(NamedTuple):
@@ -61,9 +66,43 @@ def held_out_scores(adata: AnnData, imputed: Imputed, *, has_posterior: bool) ->
                 "scored_genes": int(np.sum(~np.isnan(gene_d2))),
                 "mse_score": 1 - as_given / no_denoising,
                 "mse_score_expected": 1 - metrics.mse(truth, expected_log) / no_denoising,
+                **openproblems_scores(held_out.toarray(), counts, expected.mean),
             }
         )
+        if has_posterior:  # rates that know no more than these, and what the metrics make of them
+            for suffix, gamed in ((TIMES, expected.mean * 1e-6), (POWER, expected.mean**1.3)):
+                scores = openproblems_scores(held_out.toarray(), counts, gamed)
+                rows[-1] |= {f"{score}{suffix}": value for score, value in scores.items()}
     return rows
+
+
+def openproblems_scores(held_out: FloatArray, counts: FloatArray, rates: FloatArray) -> Row:
+    """Metrics of OpenProblems' denoising task as shipped: 0 no denoising, 1 "perfect denoising".
+
+    The Poisson loss is that of openproblems/tasks/denoising/metrics/poisson.py of their first
+    version (and of task_denoising at first, which has the arguments in order by now):
+    `poisson_nll_loss(test, denoised)` of a function of (prediction, target). So the molecules are
+    taken for the rate, and the rates for the molecules. All is scaled by one factor for all
+    cells, `test.sum() / train.sum()`, the "perfect" test molecules too. Their MSE is on log1p of
+    `normalize_total(1e4)`. Genes without a training molecule are left out.
+    """
+    seen = counts.sum(axis=0) > 0
+    held_out, counts, rates = (matrix[:, seen] for matrix in (held_out, counts, rates))
+    share = held_out.sum() / counts.sum()
+    logs = np.log(held_out + 1e-6)
+    truth = log_cp10k(held_out)
+
+    def poisson(denoised: FloatArray) -> float:
+        return float(np.mean(held_out - share * denoised * logs))
+
+    def mse(denoised: FloatArray) -> float:
+        return metrics.mse(truth, log_cp10k(denoised))
+
+    return {
+        f"openproblems_{loss.__name__}": (loss(counts) - loss(rates))
+        / (loss(counts) - loss(held_out))
+        for loss in (poisson, mse)
+    }
 
 
 def reference_scores(adata: AnnData, imputed: Imputed, *, has_posterior: bool) -> list[Row]:
@@ -87,4 +126,18 @@ def log_cp10k(rates: FloatArray) -> FloatArray:
     return np.log1p(rescale(rates.astype(np.float64), np.full(len(rates), 1e4)))
 
 
-SCORES = {HELD_OUT: held_out_scores, REFERENCE: reference_scores}
+def _in_file(
+    module: str, name: str, adata: AnnData, imputed: Imputed, *, has_posterior: bool
+) -> list[Row]:
+    """Scores of a file that is imported when they are asked for, as it imports this one."""
+    return getattr(import_module(module), name)(adata, imputed, has_posterior=has_posterior)
+
+
+SCORES = {
+    HELD_OUT: held_out_scores,
+    REFERENCE: reference_scores,
+    UNMASKED: partial(_in_file, "_masked", "masked_scores"),
+    LABELS: partial(_in_file, "_clusters", "cluster_scores"),
+    BULK: partial(_in_file, "_agreement", "bulk_scores"),
+    MARKERS: partial(_in_file, "_agreement", "marker_scores"),
+}
