@@ -54,8 +54,9 @@ MASKED_SCORES = {
     "article_pearson": "Pearson r over the matrix, as in the article (flatters)",
 }
 LABEL_SCORES = {
-    "ari": "ARI of Leiden clusters",
-    "nmi": "NMI of Leiden clusters",
+    "ari": "ARI of Leiden clusters, mean over resolutions",
+    "nmi": "NMI of Leiden clusters, mean over resolutions",
+    "best_ari": "ARI at the best resolution, chosen with the labels in view",
     "knn_accuracy": "Accuracy of 15 neighbours",
     "silhouette": "Silhouette of the labels",
 }
@@ -141,7 +142,9 @@ def masking(rows: pd.DataFrame) -> str:
     parts = []
     for score, name in MASKED_SCORES.items():
         by_dataset = rows.groupby([*LINE, "masked", "dataset"], sort=False)[score].mean()
-        means = by_dataset.groupby([*LINE, "masked"], sort=False).mean().unstack("masked")
+        by_dataset = by_dataset.unstack("dataset")
+        # A method that failed on a data set has no mean to compare.
+        means = by_dataset.mean(axis=1, skipna=False).unstack("masked")
         texts = _texts(means, lowest="pearson" not in score)
         texts.columns = [f"{share} % masked" for share in texts]
         parts += [f"**{name}**", as_markdown(texts)]
@@ -156,8 +159,8 @@ def clustering(rows: pd.DataFrame) -> str:
         values = rows.pivot_table(
             index=LINE, columns=["dataset", "seed"], values=score, sort=False
         )
-        scdtl = values.loc[["scdtl"]] if "scdtl" in values.index else values.iloc[:0]
-        if len(scdtl):  # in each data set the one that is better on average
+        scdtl = values[values.index.get_level_values("method") == "scdtl"].dropna(axis=1)
+        if scdtl.size:  # in each data set the one that is better on average
             by_dataset = scdtl.T.groupby(level="dataset", sort=False)
             better = [group.loc[:, group.mean().idxmax()] for _, group in by_dataset]
             values.loc[("scdtl", "better of the two"), :] = pd.concat(better)
@@ -165,8 +168,8 @@ def clustering(rows: pd.DataFrame) -> str:
         deviations = values.T.groupby(level="dataset", sort=False).std().fillna(0).T
         texts = _texts(means).rename(index={"no denoising": "raw counts"})
         for column in texts:
-            spread = deviations[column].map(" ± {:.3f}".format).to_numpy()
-            texts[column] = texts[column].to_numpy() + spread
+            spread = deviations[column].map(" ± {:.3f}".format).where(means[column].notna(), "")
+            texts[column] = texts[column].to_numpy() + spread.to_numpy()
         to_raw = means.sub(means.xs("observed", level="method").iloc[0]).mean(axis=1)
         texts["mean difference to raw PCA"] = to_raw.map("{:+.3f}".format).to_numpy()
         parts += [f"**{name}**", as_markdown(texts.rename_axis(columns=None))]
@@ -262,6 +265,77 @@ def transfer(rows: pd.DataFrame) -> str:
             f"**Mean gain over data sets in the draws that all lines have, {cells} cells**"
         )
         parts.append(as_markdown(table.map("{:+.4f}".format).rename_axis("transfer")))
+    return "\n\n".join(parts) + "\n"
+
+
+def false_signals(rows: pd.DataFrame) -> str:
+    """True and false discoveries of `false_signals.py`, one table per scenario."""
+    parts = []
+    for scenario, group in rows.groupby("scenario", sort=False):
+        columns = ["found", "false_found", "found_at_5", "small_p"]
+        means = group.groupby("test", sort=False)[columns].mean()
+        draws = group.groupby("test", sort=False).size()
+        differ = group["genes_that_differ"].mean()
+        texts = pd.DataFrame(
+            {
+                "found": means["found"].map("{:.1f}".format),
+                "false": means["false_found"].map("{:.1f}".format),
+                "found at 5 % false": means["found_at_5"].map("{:.1f}".format),
+                "p < 0.05 without difference": means["small_p"].map("{:.1%}".format),
+                "draws": draws,
+            }
+        )
+        if not differ:
+            texts = texts.drop(columns=["found", "found at 5 % false"])
+        parts += [f"**{scenario}** ({differ:.0f} genes differ)", as_markdown(texts)]
+    return "\n\n".join(parts) + "\n"
+
+
+def trust(rows: dict[str, pd.DataFrame]) -> str:
+    """Coverage, trusted genes and silent genes of `trust.py`."""
+    coverage = _named(rows["coverage"])
+    levels = [column for column in coverage if column.endswith("%")]
+    parts = []
+    for share, group in coverage.groupby("held_out", sort=False):
+        strata = group.groupby("from")[levels].mean()
+        strata.index = [
+            f"{low:g} to {high:g}" if high < float("inf") else f"{low:g} and more"
+            for low, high in group.groupby("from")["to"].first().items()
+        ]
+        title = f"**Held-out counts inside central intervals, {share:.0%} of molecules held out**"
+        texts = strata.rename_axis("predicted count").map("{:.1%}".format)
+        parts += [title, as_markdown(texts)]
+        by_stratum = group.groupby(["dataset", "from"], sort=False)[levels].mean()
+        nominal = pd.Series({level: float(level[:-1]) / 100 for level in levels})
+        worst = (by_stratum - nominal).abs().groupby("dataset", sort=False).max()
+        title = f"**Largest difference from nominal in any stratum, {share:.0%} held out**"
+        parts += [title, as_markdown((100 * worst).map("{:.1f} points".format))]
+    genes = _named(rows["genes"]).groupby("dataset", sort=False).mean(numeric_only=True)
+    names = {
+        "trusted": "trusted",
+        "better_if_trusted": "trusted: better than the mean",
+        "better_if_not": "not trusted: better than the mean",
+    }
+    texts = genes[list(names)].map("{:.1%}".format).rename(columns=names)
+    texts["gene D², trusted"] = genes["d2_if_trusted"].map("{:.3f}".format)
+    texts["gene D², not trusted"] = genes["d2_if_not"].map("{:.3f}".format)
+    texts["rank correlation"] = genes["rank_correlation"].map("{:.2f}".format)
+    parts += ["**Trust against unseen molecules**", as_markdown(texts)]
+    cost = genes[["lost_per_gene", "lost"]].map("{:.1%}".format)
+    cost.columns = ["of a gene's unseen molecules, mean", "of all unseen molecules"]
+    parts += ["**What exact zeros cost at `false_zero_rate=0.05`**", as_markdown(cost)]
+    silent = _named(rows["silent"])
+    columns = {
+        "median_share": "median share of the active rate",
+        "upper_share": "90th percentile",
+        "exact_zeros": "exact zeros",
+        "layer_zeros": "zeros in the layer",
+    }
+    for dataset, group in silent.groupby("dataset", sort=False):
+        means = group.groupby("method", sort=False)[list(columns)].mean()
+        texts = means.map("{:.1%}".format).rename(columns=columns, index=METHODS)
+        n = group["silent"].iloc[0]
+        parts += [f"**Silent genes, {dataset}** ({n} pairs of gene and kind)", as_markdown(texts)]
     return "\n\n".join(parts) + "\n"
 
 

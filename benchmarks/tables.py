@@ -2,9 +2,9 @@
 
     python benchmarks/tables.py
 
-Reads `docs/_static/benchmarks/{accuracy,downsampling,ablation,step,transfer}.csv`, the files that
-`--out` of these benchmarks writes, and writes `docs/benchmarks/*.md`, which `docs/benchmarks.md`
-includes, and `docs/_static/benchmarks.png`. No number in the documentation is typed by hand.
+Reads `docs/_static/benchmarks/*.csv`, the files that `--out` of the benchmarks writes, and writes
+`docs/benchmarks/*.md`, which `docs/benchmarks.md` includes, and `docs/_static/benchmarks.png`. No
+number in the documentation is typed by hand.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ WRITERS = {
     "ablation": _tables.ablation,
     "step": _tables.step,
     "transfer": _tables.transfer,
+    "masking": _tables.masking,
+    "clustering": _tables.clustering,
+    "agreement": _tables.agreement,
 }
 MISSING = "*Not measured yet.*\n"
 

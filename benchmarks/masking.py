@@ -1,0 +1,68 @@
+"""Entries masked, as in the article of scDTL: values that were set to zero are to be restored.
+
+    python benchmarks/masking.py DATA_FOLDER --out masking.csv
+
+10, 20, 30 and 40 % of the non-zero entries are set to zero, at random by the seed; every method
+sees the rest, in a process of its own. Values are log1p of counts per 10,000, with the unmasked
+total of the cell as its depth. As every masked entry is non-zero, E[x] is not the value to
+predict: the line "zero-truncated" is the mean given that the count is not zero, of a negative
+binomial with the method's mean (for scdtl: before the entry's own count) at the unmasked depth;
+its dispersion is scdtl's own, for peers by moments.
+
+rmse, l1, pearson   at the masked entries alone
+article_rmse, article_pearson
+                    over the whole matrix, where all other entries are taken from the truth:
+                    the article's scores, which flatter
+masked              share of the non-zero entries that are masked, in %
+
+The method "gene-mean" needs no model: the mean of the gene's other non-zero values.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import pandas as pd
+from _data import UMI_DATASETS, keep_detected_genes, read_counts
+from _masked import gene_mean_scores, mask
+from _peers import DEFAULT_METHODS, METHODS
+from _report import Results, installed
+from _scores import UNMASKED
+from _tables import masking
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, help="folder of .h5ad files with counts in X")
+    parser.add_argument("--datasets", nargs="+", default=UMI_DATASETS, metavar="NAME")
+    parser.add_argument("--masked", nargs="+", type=int, default=[10, 20, 30, 40], metavar="%")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--methods", nargs="+", default=DEFAULT_METHODS, choices=list(METHODS))
+    parser.add_argument("--out", type=Path, help="CSV file for every row")
+    return parser.parse_args()
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    results = Results(arguments.out)
+    methods = installed(arguments.methods)
+    for name in arguments.datasets:
+        full = keep_detected_genes(read_counts(arguments.folder, name))
+        for share in arguments.masked:
+            for seed in arguments.seeds:
+                adata = mask(full, share / 100, seed)
+                labels = {"dataset": name, "masked": share}
+                gene_mean = {"seed": seed, "method": "gene-mean", "line": "non-zero entries"}
+                results.rows.append({**labels, **gene_mean, **gene_mean_scores(adata)})
+                for method in methods:
+                    results.add(adata, method, seed, UNMASKED, **labels)
+    print(masking(pd.DataFrame(results.rows)))
+    return len(results.failures) > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
