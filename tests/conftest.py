@@ -25,6 +25,7 @@ def _seed():
     """What a test draws from torch is the same each time."""
     import torch
 
+    torch.set_num_threads(1)  # scanpy's numba may have raised it
     torch.manual_seed(0)
 
 

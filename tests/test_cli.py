@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 import scdtl
 from scdtl.cli import main
@@ -166,8 +167,8 @@ def test_every_option_reaches_the_python_call(toy_file, calls, capsys):
     genes = toy_file.with_name("genes.txt")
     genes.write_text("GENE1\n\n GENE7 \n")
     words = "--layer counts --bulk none --batch-key batch --key-added filled --scale counts"
-    words += " --replace zeros --false-zero-rate 0.05 --max-epochs 2 --batch-size 32 --accelerator cpu --devices 1"
-    words += f" --random-state 5 --return-std --quiet --genes {genes}"
+    words += " --replace zeros --false-zero-rate 0.05 --max-epochs 2 --batch-size 32 --devices 1"
+    words += f" --accelerator cpu --random-state 5 --return-std --quiet --genes {genes}"
     output = toy_file.with_name("out.h5ad")
     assert main(["impute", str(toy_file), "-o", str(output), *words.split()]) == 0
     assert calls == [
@@ -190,6 +191,29 @@ def test_every_option_reaches_the_python_call(toy_file, calls, capsys):
         }
     ]
     assert capsys.readouterr() == ("", "")
+
+
+def test_zeros_are_written_sparse(toy_file):
+    output = toy_file.with_name("out.h5ad")
+    words = "--bulk none --max-epochs 2 --false-zero-rate 0.05 --quiet"
+    assert main(["impute", str(toy_file), "-o", str(output), *words.split()]) == 0
+    imputed = anndata.read_h5ad(output)
+    layer = imputed.layers["scdtl"]
+    assert sparse.isspmatrix_csr(layer)
+    assert 0.5 < layer.nnz / np.prod(layer.shape) < 1
+    assert (layer[imputed.X.nonzero()] > 0).all()
+
+
+def test_genes_that_are_not_trusted_are_written_as_observed(toy_file):
+    output = toy_file.with_name("out.h5ad")
+    words = "--bulk none --max-epochs 2 --replace trusted --scale counts --quiet"
+    assert main(["impute", str(toy_file), "-o", str(output), *words.split()]) == 0
+    imputed = anndata.read_h5ad(output)
+    trusted = imputed.var["scdtl_trusted"].to_numpy()
+    counts, values = imputed.X.toarray(), imputed.layers["scdtl"]
+    assert 0 < trusted.sum() < 40
+    assert np.array_equal(values[:, ~trusted], counts[:, ~trusted])
+    assert not (values[:, trusted] == counts[:, trusted]).all(axis=0).any()
 
 
 def test_bulk_counts_are_read(toy_file, calls):

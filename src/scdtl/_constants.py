@@ -17,6 +17,3 @@ class _RegistryKeys(NamedTuple):
 REGISTRY_KEYS = _RegistryKeys()
 DEFAULT_KEY = "scdtl"
 DEFAULT_BULK = "human"
-
-TRUST_THRESHOLD = 0.0
-"""Trust above which a gene's imputation is better than its mean on molecules held out."""

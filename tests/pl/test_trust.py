@@ -8,24 +8,27 @@ from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 
 from scdtl import pl
-from scdtl._constants import TRUST_THRESHOLD
 
 
 @pytest.fixture
 def cells(imputed):
-    """Four known genes on both sides of the threshold, the others without trust."""
+    """Four known genes, one of them trusted, the others without trust."""
     cells = imputed.copy()
     trust = np.full(cells.n_vars, np.nan)
-    trust[:4] = [0.5, -0.2, TRUST_THRESHOLD, -3.0]
+    trust[:4] = [0.5, -0.2, 0.001, -3.0]
     cells.var["scdtl_trust"] = trust
+    cells.var["scdtl_trusted"] = trust > 0.1
     return cells
 
 
 def test_points_are_trust_against_mean_count(imputed):
-    trust = imputed.var["scdtl_trust"].to_numpy()
+    trust, is_trusted = imputed.var["scdtl_trust"].to_numpy(), imputed.var["scdtl_trusted"]
     mean_count = imputed.to_df().mean().to_numpy()
     trusted, not_trusted, _ = pl.trust(imputed).collections
-    for drawn, genes in ((trusted, trust > 0), (not_trusted, trust <= 0)):
+    for drawn, genes in (
+        (trusted, is_trusted.to_numpy()),
+        (not_trusted, ~is_trusted.to_numpy() & ~np.isnan(trust)),
+    ):
         assert np.asarray(drawn.get_offsets()) == pytest.approx(
             np.column_stack([mean_count[genes], trust[genes]]), rel=1e-5
         )
@@ -33,11 +36,11 @@ def test_points_are_trust_against_mean_count(imputed):
     assert len(not_trusted.get_offsets()) > 0
 
 
-def test_genes_below_the_threshold_have_another_colour_and_all_are_counted(cells):
+def test_genes_that_are_not_trusted_have_another_colour_and_all_are_counted(cells):
     ax = pl.trust(cells)
     trusted, not_trusted, too_few = ax.collections
     assert np.asarray(trusted.get_offsets())[:, 1].tolist() == [0.5]
-    assert np.asarray(not_trusted.get_offsets())[:, 1].tolist() == [-0.2, TRUST_THRESHOLD, -0.5]
+    assert np.asarray(not_trusted.get_offsets())[:, 1].tolist() == [-0.2, 0.001, -0.5]
     assert to_hex(trusted.get_facecolor()[0]) != to_hex(not_trusted.get_facecolor()[0])
     assert [text.get_text() for text in ax.get_legend().get_texts()] == [
         "trusted: 1",
@@ -53,8 +56,8 @@ def test_genes_below_the_threshold_have_another_colour_and_all_are_counted(cells
     assert ax.get_xscale() == "log"
 
 
-def test_a_line_is_at_the_threshold(cells):
-    assert list(pl.trust(cells).lines[0].get_ydata()) == [TRUST_THRESHOLD] * 2
+def test_a_line_is_at_the_mean_profile(cells):
+    assert list(pl.trust(cells).lines[0].get_ydata()) == [0, 0]
 
 
 def test_genes_are_named_at_their_points(cells):
@@ -79,7 +82,7 @@ def test_counts_may_be_in_a_layer(cells):
 
 
 def test_without_any_known_trust_the_figure_says_so(cells):
-    cells.var["scdtl_trust"] = np.nan
+    cells.var["scdtl_trust"], cells.var["scdtl_trusted"] = np.nan, False
     texts = [text.get_text() for text in pl.trust(cells).get_legend().get_texts()]
     assert texts == ["trusted: 0", "not trusted: 0", f"too few molecules: {cells.n_vars}"]
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scdtl.train._molecules import MoleculeSplitter
 
 _MIN_MOLECULES = 20
+_SIGNIFICANT = 1.645  # standard errors, one-sided 5 %
 _MAX_NEWTON_STEPS = 8
 _MIN_CELLS_TO_JUDGE = 10
 _MIN_GAIN_PER_MOLECULE = 0.006
@@ -27,7 +28,7 @@ _MIN_GAIN_PER_MOLECULE = 0.006
 @torch.inference_mode()
 def calibrate(
     module: SCDTLModule, molecules: MoleculeSplitter, fit_scale: bool
-) -> tuple[float, np.ndarray]:
+) -> tuple[float, np.ndarray, np.ndarray]:
     """Set the module's scale and dispersion from held-out molecules, and score it on them.
 
     The dispersion that scores a cell is estimated on the other half of the cells, so that no
@@ -44,8 +45,9 @@ def calibrate(
 
     Returns
     -------
-    Deviance of the held-out molecules explained beyond the mean profile: pooled over genes, and
-    per gene (NaN below 20 held-out molecules).
+    Deviance of the held-out molecules explained beyond the mean profile, pooled over genes and
+    per gene (NaN below 20 held-out molecules); and for each gene whether it is above 0 by more
+    than sampling error, as a one-sided test of the cells' gains says.
     """
     if fit_scale:
         module.log_ratio_scale.fill_(_best_scale(*_validation_ratios(module, molecules)))
@@ -55,23 +57,26 @@ def calibrate(
     module.update_dispersion()
 
     n_genes = module.dispersion.shape[0]
-    deviance = torch.zeros(2, n_genes, dtype=torch.float64)
-    n_held_out = torch.zeros(n_genes, dtype=torch.float64)
+    model, mean_profile, gain_squared, n_held_out = torch.zeros(4, n_genes, dtype=torch.float64)
     for logits, tensors in _logits(module, molecules):
         held_out = tensors[REGISTRY_KEYS.TARGET_KEY]
-        mean_profile = module.batch_log_mean(tensors[REGISTRY_KEYS.BATCH_KEY]).exp()
+        proportions = module.batch_log_mean(tensors[REGISTRY_KEYS.BATCH_KEY]).exp()
         rate = _held_out_rate(module, logits, tensors)
         depth = held_out.sum(1, keepdim=True)
         rate = rate * (depth / rate.sum(1, keepdim=True).clamp(min=1e-12))
-        deviance[0] += _deviance(held_out, rate)
-        deviance[1] += _deviance(held_out, depth * mean_profile)
+        of_model, of_mean = _deviance(held_out, rate), _deviance(held_out, depth * proportions)
+        model += of_model.sum(0).cpu()
+        mean_profile += of_mean.sum(0).cpu()
+        gain_squared += (of_mean - of_model).square().sum(0).cpu()
         n_held_out += held_out.sum(0).double().cpu()
     module.fold_moments.zero_()
-    explained = 1 - deviance[0] / deviance[1]
-    explained[n_held_out < _MIN_MOLECULES] = float("nan")
-    total = deviance.sum(1)
-    pooled = float(1 - total[0] / total[1]) if total[1] > 0 else float("nan")
-    return pooled, explained.numpy().astype(np.float32)
+    enough = n_held_out >= _MIN_MOLECULES
+    gain = mean_profile - model
+    trusted = enough & (gain > _SIGNIFICANT * gain_squared.sqrt())
+    explained = torch.where(enough, gain / mean_profile, torch.nan)
+    total = float(mean_profile.sum())
+    pooled = float(gain.sum()) / total if total > 0 else float("nan")
+    return pooled, explained.numpy().astype(np.float32), trusted.numpy()
 
 
 @torch.inference_mode()
@@ -210,7 +215,6 @@ def _best_scale(logits: torch.Tensor, log_mean: torch.Tensor, held_out: torch.Te
 
 
 def _deviance(counts: torch.Tensor, rate: torch.Tensor) -> torch.Tensor:
-    """Poisson deviance per gene, summed over cells."""
+    """Poisson deviance of each entry."""
     rate = rate.clamp(min=1e-6)
-    terms = torch.xlogy(counts, counts / rate) - counts + rate
-    return 2 * terms.sum(0).double().cpu()
+    return 2 * (torch.xlogy(counts, counts / rate) - counts + rate).double()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,8 @@ from scdtl.module._likelihood import LOG_ZERO
 
 if TYPE_CHECKING:
     from scipy import sparse
+
+    from scdtl.module._scdtl import SCDTLModule
 
 _PSEUDOCOUNT = 0.5
 _BATCH_PSEUDOCOUNTS_PER_GENE = 5.0
@@ -60,3 +63,22 @@ def log_mean_of_samples(expression: np.ndarray) -> torch.Tensor:
     n_measured = np.maximum((~np.isnan(proportions)).sum(0), 1)
     mean = np.nansum(proportions, axis=0) / n_measured
     return torch.from_numpy(np.log(mean / mean.sum() + _FLOOR).astype(np.float32))
+
+
+def masked_log_mean(module: SCDTLModule, measured: np.ndarray) -> SCDTLModule:
+    """A copy of a network that leaves some genes out of its input and of its prediction.
+
+    An absent gene has a mean of 0: its deviation from it is 0, and so is its proportion.
+
+    Parameters
+    ----------
+    module
+        Trained network.
+    measured
+        For each gene of the network whether it is kept.
+    """
+    masked = copy.deepcopy(module)
+    absent = torch.from_numpy(~measured).to(module.device)
+    kept = module.log_mean.masked_fill(absent, LOG_ZERO)
+    masked.log_mean.copy_(torch.log_softmax(kept, dim=1).masked_fill(absent, LOG_ZERO))
+    return masked

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scdtl._constants import DEFAULT_KEY, TRUST_THRESHOLD
+from scdtl._constants import DEFAULT_KEY
 from scdtl.pl._axes import BLACK, BLUE, GREY, ORANGE, one_panel
 from scdtl.pl._genes import LOWEST, draw_genes, finish_genes
 from scdtl.pl._results import columns_of, counts_of, part_of_results, results
@@ -34,8 +34,9 @@ def trust(
     """Draw how far the imputation of each gene is to be trusted against its mean count.
 
     Trust is the share of the deviance of held-out molecules that imputation explains beyond the
-    mean profile. The line is the threshold above which a gene is better imputed than left at its
-    mean. Genes with too few held-out molecules to tell are marks at the lower edge.
+    mean profile. Above the line a gene was predicted better than by its mean; it is trusted if
+    this is more than sampling error. Genes with too few held-out molecules to tell are marks at
+    the lower edge.
 
     Parameters
     ----------
@@ -84,7 +85,7 @@ def trust(
         )
 
     unknown = np.isnan(explained)
-    trusted = explained > TRUST_THRESHOLD
+    trusted = part_of_results(adata, "var", f"{key}_trusted").to_numpy(dtype=bool)
     with one_panel(ax, show, save, size=(7, 4)) as ax:
         for which, colour, label in (
             (trusted, BLUE, "trusted"),
@@ -96,7 +97,7 @@ def trust(
         finish_genes(
             ax,
             explained,
-            threshold=TRUST_THRESHOLD,
+            threshold=0,
             title="Trust in each gene",
             ylabel="deviance of held-out molecules\nexplained beyond the mean profile",
         )

@@ -91,8 +91,7 @@ def impute(
         the cell's own.
     replace
         ``"all"`` denoises every entry; ``"zeros"`` keeps observed values and fills the zeros;
-        ``"trusted"`` denoises genes whose held-out molecules were predicted better than by the
-        gene's mean, and leaves the others as observed.
+        ``"trusted"`` denoises trusted genes (see below) and leaves the others as observed.
     false_zero_rate
         Share of each gene's expected molecules that may be given up for exact zeros, as 0.05.
         Unobserved entries with the lowest rates become zero: a gene that is silent in a
@@ -140,8 +139,9 @@ def impute(
         Share of the deviance of held-out molecules that imputation explains beyond the mean
         profile; NaN where fewer than 20 molecules tell.
     ``var[key_added + "_trusted"]``
-        Whether that is above 0. The others, worse than their mean or without evidence, should
-        not be read gene by gene; ``replace="trusted"`` leaves them as observed.
+        Whether that is above 0 by more than sampling error. The others, without evidence or
+        worse than their mean, should not be read gene by gene; ``replace="trusted"`` leaves
+        them as observed.
     ``uns[key_added]``
         Parameters, weights (name, hash, how genes were matched), versions, training history and
         the score on held-out molecules.
@@ -222,6 +222,7 @@ def impute(
                 replace=replace,
                 false_zero_rate=false_zero_rate,
                 batch_size=batch_size,
+                silent=not verbose,
                 return_std=return_std,
                 return_numpy=True,
             )

@@ -153,11 +153,11 @@ def compare(a: Sums, b: Sums) -> Comparison:
     df = np.maximum(_divided(variance**2, within), min(degrees))
 
     scores = np.sign(a.rate - b.rate) * np.sqrt(np.maximum(2 * ratio, 0) / psi)
-    rates = [_shrunken_rate(group, both) for group in (a, b)]
+    fold = _divided(_shrunken_rate(a, both), _shrunken_rate(b, both), otherwise=1)
     return Comparison(
         scores=scores,
         pvals=2 * stats.t.sf(np.abs(scores), df),
-        logfoldchanges=np.log2(_divided(rates[0], rates[1], otherwise=1)),
+        logfoldchanges=np.where(both.rate > 0, np.log2(fold), 0),
     )
 
 

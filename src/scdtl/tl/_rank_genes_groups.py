@@ -65,7 +65,8 @@ def rank_genes_groups(
     groups
         Groups to test; ``"all"`` for all.
     reference
-        ``"rest"`` compares each group with all other cells, the name of a group with that one.
+        ``"rest"`` compares each group with all cells of other groups, the name of a group with
+        that one.
     n_genes
         How many genes to list; ``None`` for all.
     rankby_abs
@@ -157,7 +158,9 @@ def rank_genes_groups(
         genes = adata.var_names
         shares = {name: [group.expressing for group in pair] for name, pair in pairs.items()}
         entry["pts"] = pd.DataFrame({name: of[0] for name, of in shares.items()}, genes)
-        if reference == "rest":
+        if reference != "rest":
+            entry["pts"][reference] = sums[reference].expressing
+        else:
             entry["pts_rest"] = pd.DataFrame({name: of[1] for name, of in shares.items()}, genes)
     for column, dtype in _DTYPES.items():
         frame = pd.DataFrame({name: table[column].to_numpy() for name, table in tables.items()})

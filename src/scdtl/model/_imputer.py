@@ -1,0 +1,101 @@
+"""Imputer: a trained network with what it takes to impute a block of cells, and no data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from scipy import sparse
+
+from scdtl.model._scales import on_scale
+
+if TYPE_CHECKING:
+    from scdtl.model._scales import Replace, Scale
+    from scdtl.module._scdtl import SCDTLModule
+
+
+@dataclass(frozen=True)
+class Imputer:
+    """Imputes blocks of cells.
+
+    Parameters
+    ----------
+    module
+        Trained network, in evaluation mode.
+    position
+        For each gene of the counts its position among the module's genes.
+    columns
+        Positions among the module's genes of the genes wanted.
+    scale, replace
+        As in :meth:`scdtl.SCDTL.get_imputed_expression`.
+    untrusted
+        In the module's order, genes to leave as observed with ``replace="trusted"``.
+    cut_off
+        In the module's order, the rate (counts per 10,000) below which unobserved entries
+        become zero, and the result sparse.
+    target_batch
+        Batch as whose cells the rates are predicted.
+    """
+
+    module: SCDTLModule
+    position: np.ndarray
+    columns: np.ndarray
+    scale: Scale
+    replace: Replace
+    untrusted: np.ndarray
+    cut_off: torch.Tensor | None = None
+    target_batch: int | None = None
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        counts: sparse.csr_matrix,
+        batch_index: np.ndarray,
+        library_size: np.ndarray | None = None,
+    ) -> tuple[np.ndarray | sparse.csr_matrix, np.ndarray]:
+        """Imputed values and their standard deviation, cells × genes wanted.
+
+        Parameters
+        ----------
+        counts
+            Counts, cells × genes.
+        batch_index
+            Batch of each cell.
+        library_size
+            Depth of the result per cell; ``None`` for the cell's own.
+        """
+        device = self.module.device
+        dense = dense_block(counts, self.position, device)
+        batch = torch.from_numpy(batch_index).to(device)
+        value, observed, std, per_10k = on_scale(
+            self.module, dense, batch, self.scale, library_size, self.target_batch
+        )
+        if self.replace == "zeros":
+            value = torch.where(dense > 0, observed, value)
+        elif self.replace == "trusted":
+            value = torch.where(torch.from_numpy(self.untrusted).to(device), observed, value)
+        if self.cut_off is not None:
+            value = torch.where((dense == 0) & (per_10k < self.cut_off), 0, value)
+        values, stds = (x[:, self.columns].cpu().numpy() for x in (value, std))
+        return (values if self.cut_off is None else sparse.csr_matrix(values)), stds
+
+
+def dense_block(
+    counts: sparse.csr_matrix, position: np.ndarray, device: torch.device
+) -> torch.Tensor:
+    """Counts of a block of cells as a dense tensor, genes in the module's order.
+
+    Parameters
+    ----------
+    counts
+        Counts, cells × genes.
+    position
+        For each gene its position among the module's genes.
+    device
+        Where the tensor goes.
+    """
+    ordered = (counts.data, position[counts.indices], counts.indptr)
+    block = sparse.csr_matrix(ordered, shape=counts.shape, dtype=np.float32)
+    return torch.from_numpy(block.toarray()).to(device)

@@ -1,0 +1,399 @@
+"""What a trained SCDTL tells of cells: imputed expression, draws, latent, attention."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import sparse
+from scvi import settings
+from scvi.model.base import BaseModelClass
+from tqdm.auto import tqdm
+
+from scdtl._constants import REGISTRY_KEYS
+from scdtl.model._genes import aligned, columns_of, same_genes
+from scdtl.model._imputer import Imputer, dense_block
+from scdtl.model._profiles import masked_log_mean
+from scdtl.model._scales import check_scale, draw_gamma, on_scale
+from scdtl.model._silent import MAX_CELLS, cut_offs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from anndata import AnnData
+
+    from scdtl.model._scales import Replace, Scale
+    from scdtl.module._scdtl import SCDTLModule
+
+
+@dataclass(frozen=True)
+class Query:
+    """Cells that a model is asked about.
+
+    Parameters
+    ----------
+    counts
+        Counts, cells × genes of the model.
+    batch_index
+        Batch of each cell.
+    names
+        Names of the cells.
+    genes
+        Positions among the model's genes of those that the cells have, in their order.
+    module
+        The network; where genes are missing, one that masks them.
+    """
+
+    counts: sparse.csr_matrix
+    batch_index: np.ndarray
+    names: pd.Index
+    genes: np.ndarray
+    module: SCDTLModule
+
+    def rows(self, indices: Sequence[int] | None) -> np.ndarray:
+        """Rows asked for, by position or by a mask; ``None`` asks for all."""
+        if indices is None:
+            return np.arange(len(self.names))
+        cells = np.asarray(indices)
+        return np.flatnonzero(cells) if cells.dtype == bool else cells.astype(int)
+
+
+class ImputationModel(BaseModelClass):
+    """What :class:`scdtl.SCDTL` can do once it is trained."""
+
+    module: SCDTLModule
+    held_out_: dict[str, Any]
+
+    @property
+    def trusted_genes(self) -> np.ndarray:
+        """For each gene whether its held-out molecules were predicted better than by its mean.
+
+        By more than sampling error (one-sided test of the deviance explained per cell, 5 %).
+        False also for genes with too few held-out molecules to tell (below 20).
+        """
+        return self.held_out_["trusted_genes"]
+
+    @torch.inference_mode()
+    def get_imputed_expression(
+        self,
+        adata: AnnData | None = None,
+        indices: Sequence[int] | None = None,
+        transform_batch: str | int | None = None,
+        gene_list: Sequence[str] | None = None,
+        library_size: float | Sequence[float] | None = None,
+        scale: Scale = "log1p",
+        replace: Replace = "all",
+        false_zero_rate: float | None = None,
+        batch_size: int | None = None,
+        silent: bool = True,
+        return_std: bool = False,
+        return_numpy: bool | None = None,
+    ) -> np.ndarray | pd.DataFrame | sparse.csr_matrix | tuple:
+        """Impute: the mean rate of each gene in each cell, given its observed count.
+
+        Parameters
+        ----------
+        adata
+            Cells × genes; ``None`` for the data of training. In other data the genes may be in
+            another order; genes that are missing are masked, and not in the result; genes that
+            the model does not know are left out.
+        indices
+            Cells to impute, in the order of the result; ``None`` for all.
+        transform_batch
+            Batch as whose cells the rates are predicted; ``None`` for each cell's own.
+        gene_list
+            Genes of the result; ``None`` for all that the data have, in the data's order.
+        library_size
+            Counts per cell that the result is for, a number or one per cell; ``None`` for the
+            cell's own depth. Used by ``scale="counts"`` and ``scale="expected_log1p"``.
+        scale
+            ``"log1p"``: log1p of counts per 10,000 of the mean rate. ``"normalized"``: counts
+            per 10,000. ``"counts"``: counts at the library size. ``"expected_log1p"``: mean
+            over the posterior and the sampling noise of log1p(CP10k), comparable with an
+            observed log-normalised matrix of that library size.
+        replace
+            ``"all"`` denoises every entry, ``"zeros"`` keeps observed values and fills zeros,
+            ``"trusted"`` denoises the :attr:`trusted_genes` and leaves the others as observed.
+        false_zero_rate
+            Share of each gene's expected molecules that may be given up for exact zeros: those
+            of unobserved entries with the lowest rates. ``None`` for none.
+        batch_size
+            Cells per block.
+        silent
+            Show no progress bar.
+        return_std
+            Also return the standard deviation of the posterior, on the same scale (to first
+            order on ``"log1p"``).
+        return_numpy
+            Return an array in place of a DataFrame.
+
+        Returns
+        -------
+        Cells × genes, float32: a DataFrame, an array with ``return_numpy=True``, a CSR matrix
+        with a ``false_zero_rate``; with ``return_std=True`` also the standard deviation, never
+        sparse.
+
+        Raises
+        ------
+        ValueError
+            If the genes differ, a gene, batch or scale is unknown, or the arguments contradict.
+        """
+        query = self._query(adata)
+        cells = query.rows(indices)
+        sizes = check_scale(scale, replace, library_size, return_std, false_zero_rate, len(cells))
+        imputer = self._imputer(query, gene_list, scale, replace, false_zero_rate, transform_batch)
+        shape = (len(cells), len(imputer.columns))
+        blocks: list[sparse.csr_matrix] = [sparse.csr_matrix((0, shape[1]), dtype=np.float32)]
+        values = np.empty(shape if false_zero_rate is None else (0, 0), dtype=np.float32)
+        stds = np.empty(shape if return_std else (0, 0), dtype=np.float32)
+        for rows in tqdm(_slices(len(cells), batch_size), "Imputing", disable=silent):
+            of_query = cells[rows]
+            size = None if sizes is None else sizes[rows]
+            value, std = imputer(query.counts[of_query], query.batch_index[of_query], size)
+            if isinstance(value, sparse.csr_matrix):
+                blocks.append(value)
+            else:
+                values[rows] = value
+            if return_std:
+                stds[rows] = std
+        imputed = values if false_zero_rate is None else sparse.vstack(blocks, format="csr")
+        results: list = [imputed, stds] if return_std else [imputed]
+        if not return_numpy:
+            genes = self.get_var_names()[self._genes_of(query, gene_list)]
+            labels = {"index": query.names[cells], "columns": genes, "copy": False}
+            results = [r if sparse.issparse(r) else pd.DataFrame(r, **labels) for r in results]
+        return tuple(results) if return_std else results[0]
+
+    def get_normalized_expression(self, *args, **kwargs):
+        """Alias of :meth:`~scdtl.SCDTL.get_imputed_expression`, for utilities of scvi-tools."""
+        return self.get_imputed_expression(*args, **kwargs)
+
+    @torch.inference_mode()
+    def posterior_predictive_sample(
+        self,
+        adata: AnnData | None = None,
+        indices: Sequence[int] | None = None,
+        gene_list: Sequence[str] | None = None,
+        library_size: float | Sequence[float] | None = None,
+        batch_size: int | None = None,
+        random_state: int = 0,
+    ) -> sparse.csr_matrix:
+        """Draw counts that a new measurement of the same cells might give.
+
+        A rate is drawn from its gamma posterior, then a count from a Poisson distribution. In
+        contrast to the mean rates, such counts have the noise of real ones: compare their
+        correlations and spread with those of observed counts of that depth.
+
+        Parameters
+        ----------
+        adata
+            Cells × genes; ``None`` for the data of training.
+        indices
+            Cells, in the order of the result; ``None`` for all.
+        gene_list
+            Genes of the result; ``None`` for all.
+        library_size
+            Expected counts per cell over all genes, a number or one per cell; ``None`` for the
+            cell's own depth.
+        batch_size
+            Cells per block.
+        random_state
+            Seed; another one, or another ``batch_size``, gives another draw.
+
+        Returns
+        -------
+        Counts, cells × genes, float32.
+
+        Examples
+        --------
+        >>> import scdtl
+        >>> adata = scdtl.datasets.toy()
+        >>> model = scdtl.pp.impute(adata, bulk=None, max_epochs=1, return_model=True)
+        >>> model.posterior_predictive_sample().shape
+        (60, 40)
+        """
+        query = self._query(adata)
+        cells = query.rows(indices)
+        sizes = check_scale("counts", "all", library_size, True, None, len(cells))
+        columns = self._gene_position()[self._genes_of(query, gene_list)]
+        generator = np.random.default_rng(random_state)
+        blocks = [sparse.csr_matrix((0, len(columns)), dtype=np.float32)]
+        for rows, counts, batch in self._blocks(query, cells, batch_size):
+            size = None if sizes is None else sizes[rows]
+            mean, _, std, _ = on_scale(query.module, counts, batch, "counts", size)
+            rate = draw_gamma(mean[:, columns], std[:, columns], generator)
+            blocks.append(sparse.csr_matrix(generator.poisson(rate), dtype=np.float32))
+        return sparse.vstack(blocks, format="csr")
+
+    @torch.inference_mode()
+    def get_latent_representation(
+        self,
+        adata: AnnData | None = None,
+        indices: Sequence[int] | None = None,
+        batch_size: int | None = None,
+    ) -> np.ndarray:
+        """Return the latent of each cell, cells × ``n_latent``.
+
+        Parameters
+        ----------
+        adata
+            Cells × genes; ``None`` for the data of training.
+        indices
+            Cells, in the order of the result; ``None`` for all.
+        batch_size
+            Cells per block.
+        """
+        query = self._query(adata)
+        cells = query.rows(indices)
+        n_latent = query.module.bulk_latents.shape[1]
+        latent = np.empty((len(cells), n_latent), dtype=np.float32)
+        for rows, counts, batch in self._blocks(query, cells, batch_size):
+            deviation = query.module.deviation(counts, batch)
+            latent[rows] = query.module.dae.encoder(deviation).cpu().numpy()
+        return latent
+
+    @torch.inference_mode()
+    def get_attention(
+        self,
+        adata: AnnData | None = None,
+        indices: Sequence[int] | None = None,
+        gene_list: Sequence[str] | None = None,
+        batch_size: int | None = None,
+    ) -> pd.DataFrame:
+        """Return how much each branch of the network speaks for each gene.
+
+        Parameters
+        ----------
+        adata
+            Cells × genes; ``None`` for the data of training.
+        indices
+            Cells that the mean is over; ``None`` for all.
+        gene_list
+            Genes of the result; ``None`` for all.
+        batch_size
+            Cells per block.
+
+        Returns
+        -------
+        Genes × branches (``"dae"``, ``"unet"``): the mean over cells of the weights of the
+        cross-channel attention. Each row sums to 1; NaN without cells.
+
+        Examples
+        --------
+        >>> import scdtl
+        >>> adata = scdtl.datasets.toy()
+        >>> model = scdtl.pp.impute(adata, bulk=None, max_epochs=1, return_model=True)
+        >>> list(model.get_attention().columns)
+        ['dae', 'unet']
+        """
+        query = self._query(adata)
+        cells = query.rows(indices)
+        genes = self._genes_of(query, gene_list)
+        total = torch.zeros(query.counts.shape[1], device=query.module.device)
+        for _, counts, batch in self._blocks(query, cells, batch_size):
+            total += query.module.attention_to_dae(counts, batch).sum(0)
+        dae = (total / len(cells)).cpu().numpy()[self._gene_position()[genes]]
+        return pd.DataFrame({"dae": dae, "unet": 1 - dae}, index=self.get_var_names()[genes])
+
+    # The cells and genes of a query
+
+    def _gene_position(self) -> np.ndarray:
+        """For each gene of the data its position among the module's genes."""
+        return np.argsort(self.module.gene_order.cpu().numpy())
+
+    def _registered(self, adata: AnnData) -> tuple[sparse.csr_matrix, np.ndarray]:
+        """Counts as CSR and the batch of each cell."""
+        manager = self.get_anndata_manager(adata, required=True)
+        counts = manager.get_from_registry(REGISTRY_KEYS.X_KEY)
+        batch_index = np.asarray(manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY)).ravel()
+        return sparse.csr_matrix(counts, dtype=np.float32), batch_index.astype(np.int64)
+
+    def _query(self, adata: AnnData | None) -> Query:
+        """Check the data of a query, and bring them to the genes of the model."""
+        self._check_if_trained(warn=False)
+        names = self.get_var_names()
+        genes = np.arange(len(names))
+        setup = self.registry["setup_args"]
+        if adata is not None and not same_genes(adata, names):
+            adata, genes = aligned(adata, names, setup["layer"], setup["batch_key"])
+        checked: AnnData = self._validate_anndata(adata)
+        counts, batch_index = self._registered(checked)
+        self.module.eval()
+        module = self.module
+        if len(genes) < len(names):
+            measured = np.isin(np.arange(len(names)), genes)
+            module = masked_log_mean(module, measured[module.gene_order.cpu().numpy()])
+        return Query(counts, batch_index, checked.obs_names, genes, module)
+
+    def _genes_of(self, query: Query, gene_list: Sequence[str] | None) -> np.ndarray:
+        """Positions among the model's genes of those asked for."""
+        if gene_list is None:
+            return query.genes
+        genes = columns_of(gene_list, self.get_var_names())
+        missing = ~np.isin(genes, query.genes)
+        if missing.any():
+            named = ", ".join(map(str, self.get_var_names()[genes[missing]][:5]))
+            raise ValueError(f"Genes that adata lacks can't be imputed: {named}.")
+        return genes
+
+    def _imputer(
+        self,
+        query: Query,
+        gene_list: Sequence[str] | None = None,
+        scale: Scale = "log1p",
+        replace: Replace = "all",
+        false_zero_rate: float | None = None,
+        transform_batch: str | int | None = None,
+    ) -> Imputer:
+        if replace != "all" and transform_batch is not None:
+            raise ValueError(
+                f"replace={replace!r} keeps observed values, which have their own batch: leave "
+                "transform_batch at None."
+            )
+        position = self._gene_position()
+        return Imputer(
+            module=query.module,
+            position=position,
+            columns=position[self._genes_of(query, gene_list)],
+            scale=scale,
+            replace=replace,
+            untrusted=~self.trusted_genes[query.module.gene_order.cpu().numpy()],
+            cut_off=None if false_zero_rate is None else self._cut_offs(query, false_zero_rate),
+            target_batch=self._batch_code(transform_batch),
+        )
+
+    def _cut_offs(self, query: Query, false_zero_rate: float) -> torch.Tensor:
+        """Rates below which genes are silent, from at most 2,000 cells, in the module's order."""
+        drawn = np.random.default_rng(0).permutation(len(query.names))[:MAX_CELLS]
+        blocks = self._blocks(query, np.sort(drawn), None)
+        rates = (
+            (counts, on_scale(query.module, counts, batch, "normalized").value)
+            for _, counts, batch in blocks
+        )
+        return cut_offs(rates, false_zero_rate)
+
+    def _blocks(
+        self, query: Query, cells: np.ndarray, batch_size: int | None
+    ) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
+        """Yield, block by block: rows of the result, counts and batch, genes as in the module."""
+        position, device = self._gene_position(), query.module.device
+        for rows in _slices(len(cells), batch_size):
+            block = dense_block(query.counts[cells[rows]], position, device)
+            yield rows, block, torch.from_numpy(query.batch_index[cells[rows]]).to(device)
+
+    def _batch_code(self, batch: str | int | None) -> int | None:
+        if batch is None:
+            return None
+        state = self.adata_manager.get_state_registry(REGISTRY_KEYS.BATCH_KEY)
+        codes = {str(name): code for code, name in enumerate(state.categorical_mapping)}
+        if str(batch) not in codes:
+            raise ValueError(f"transform_batch={batch!r} is none of {', '.join(codes)}.")
+        return codes[str(batch)]
+
+
+def _slices(n_cells: int, batch_size: int | None) -> list[slice]:
+    step = batch_size or settings.batch_size
+    return [slice(start, min(start + step, n_cells)) for start in range(0, n_cells, step)]
