@@ -132,9 +132,17 @@ def leads(rows: pd.DataFrame, score: str) -> pd.DataFrame:
 
 def downsampling(rows: pd.DataFrame) -> str:
     """Correlations of `downsampling.py`."""
-    means = rows.groupby(LINE, sort=False)[["gene_r", "cell_r"]].mean()
-    means.columns = ["gene r", "cell r"]
-    return as_markdown(_texts(means)) + "\n"
+    names = {
+        "gene_r": "gene r",
+        "cell_r": "cell r",
+        "gene_r_expected": "gene r, expected",
+        "cell_r_expected": "cell r, expected",
+        "gene_gene_error": "gene–gene error",
+    }
+    means = rows.groupby(LINE, sort=False)[list(names)].mean()
+    error = means[["gene_gene_error"]]
+    texts = _texts(means).assign(gene_gene_error=_texts(error, lowest=True))
+    return as_markdown(texts.rename(columns=names)) + "\n"
 
 
 def masking(rows: pd.DataFrame) -> str:

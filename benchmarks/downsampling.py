@@ -3,8 +3,13 @@
     python benchmarks/downsampling.py DATA_FOLDER --out downsampling.csv
 
 `baron_saver_ref.h5ad` holds the deep counts in X and counts at a tenth of the depth in
-`layers["downsampled"]`. Each method sees the shallow counts; gene_r and cell_r are the median
-Pearson correlations with the deep counts per gene and per cell, on log1p(counts per 10,000).
+`layers["downsampled"]`. Each method sees the shallow counts.
+
+gene_r, cell_r       median Pearson correlation with the deep counts per gene and per cell, of
+                     log1p(counts per 10,000) of the rates
+..._expected         the same, of the mean of that logarithm at the depth of the deep counts
+gene_gene_error      mean absolute difference of the correlations of pairs of genes, between the
+                     deep counts and counts drawn at their depth from the posterior
 """
 
 from __future__ import annotations
@@ -13,9 +18,11 @@ import argparse
 import sys
 from pathlib import Path
 
+import pandas as pd
 from _data import REFERENCE, downsampled
 from _peers import DEFAULT_METHODS, METHODS
 from _report import Results, installed
+from _tables import downsampling as table
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -38,7 +45,8 @@ def main() -> int:
     for seed in arguments.seeds:
         for method in installed(arguments.methods):
             results.add(adata, method, seed, REFERENCE, dataset="baron_saver_ref")
-    results.print_means(["dataset"], ["gene_r", "cell_r"])
+    if results.rows:
+        print(table(pd.DataFrame(results.rows)))
     return len(results.failures) > 0
 
 

@@ -26,7 +26,9 @@ WRITERS = {
     "masking": _tables.masking,
     "clustering": _tables.clustering,
     "agreement": _tables.agreement,
+    "false_signals": _tables.false_signals,
 }
+TRUST = ("coverage", "genes", "silent")
 MISSING = "*Not measured yet.*\n"
 
 
@@ -43,6 +45,11 @@ def main() -> None:
         (docs / "benchmarks" / f"{name}.md").write_text(text, encoding="utf-8")
         if name == "accuracy" and csv.exists():
             draw(pd.read_csv(csv, dtype={"cells": str}), docs / "_static" / "benchmarks.png")
+    csvs = {part: docs / "_static" / "benchmarks" / f"trust_{part}.csv" for part in TRUST}
+    measured = all(csv.exists() for csv in csvs.values())
+    parts = {part: pd.read_csv(csv) for part, csv in csvs.items()} if measured else {}
+    text = _tables.trust(parts) if measured else MISSING
+    (docs / "benchmarks" / "trust.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -72,11 +72,13 @@ def coverage(adata: ad.AnnData, mean: np.ndarray, std: np.ndarray, seed: int) ->
     return rows
 
 
-def trusted(adata: ad.AnnData, rates: np.ndarray, trust: np.ndarray) -> dict[str, float]:
+def trusted(
+    adata: ad.AnnData, rates: np.ndarray, trust: np.ndarray, flag: np.ndarray
+) -> dict[str, float]:
     """How the trust measured in training compares with unseen molecules."""
     unseen = metrics.gene_deviance_explained(adata.layers[HELD_OUT], rates, adata.X)
     known = ~np.isnan(trust) & ~np.isnan(unseen)
-    is_trusted, is_better = trust[known] > 0, unseen[known] > 0
+    is_trusted, is_better = flag[known], unseen[known] > 0
     return {
         "genes": int(known.sum()),
         "trusted": float(is_trusted.mean()),
@@ -167,11 +169,11 @@ def main() -> int:
                 whole = keep_detected_genes(read_counts(arguments.folder, name))
                 adata = set_molecules_aside(whole, seed, share)
                 labels = {"dataset": name, "seed": seed, "held_out": share}
-                mean, std, trust = _imputed(adata, seed)
+                mean, std, var = _imputed(adata, seed)
                 tables["coverage"] += [{**labels, **r} for r in coverage(adata, mean, std, seed)]
                 if share == 0.1:
                     cost = zeros_cost(adata, seed)
-                    tables["genes"].append({**labels, **trusted(adata, mean, trust), **cost})
+                    tables["genes"].append({**labels, **trusted(adata, mean, *var), **cost})
                 print(*labels.values(), file=sys.stderr)
         for name in arguments.labelled:
             rows = silent(arguments.folder, name, seed)
@@ -185,11 +187,13 @@ def main() -> int:
     return 0
 
 
-def _imputed(adata: ad.AnnData, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _imputed(adata: ad.AnnData, seed: int) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Mean and standard deviation of the rates; trust in each gene, and whether it is trusted."""
     cells = ad.AnnData(adata.X.copy(), var=adata.var[[]])
     options = {"scale": "counts", "random_state": seed, "verbose": False}
     scdtl.pp.impute(cells, return_std=True, **options)
-    return cells.layers["scdtl"], cells.layers["scdtl_std"], cells.var["scdtl_trust"].to_numpy()
+    trust = [cells.var[f"scdtl_{name}"].to_numpy() for name in ("trust", "trusted")]
+    return cells.layers["scdtl"], cells.layers["scdtl_std"], trust
 
 
 if __name__ == "__main__":
