@@ -269,7 +269,7 @@ def test_every_option_reaches_evaluate(toy_file, monkeypatch, capsys):
 
     monkeypatch.setattr("scdtl.tl.evaluate", evaluate)
     words = "--layer counts --bulk none --batch-key batch --methods scdtl,magic --quiet"
-    words += " --held-out-fraction 0.2 --splits 3 --random-state 7"
+    words += " --held-out-fraction 0.2 --splits 3 --random-state 7 --max-epochs 4"
     assert main(["evaluate", str(toy_file), *words.split()]) == 1
     assert main(["evaluate", str(toy_file)]) == 1
     assert capsys.readouterr().err == "scdtl: error: seen enough\n" * 2
@@ -282,11 +282,13 @@ def test_every_option_reaches_evaluate(toy_file, monkeypatch, capsys):
         "held_out_fraction": 0.2,
         "n_splits": 3,
         "random_state": 7,
+        "max_epochs": 4,
         "verbose": False,
     }
     monkeypatch.undo()
     parameters = inspect.signature(scdtl.tl.evaluate).parameters
     assert by_default.pop("verbose") is True
+    assert by_default.pop("max_epochs") is None
     assert by_default == {name: parameters[name].default for name in by_default}
 
 

@@ -145,7 +145,7 @@ def _add_evaluate(commands: Any) -> None:
         "--methods",
         type=_names,
         metavar="A,B",
-        help="some of: observed, mean profile, scdtl, knn smoothing, magic, scvi "
+        help="some of: observed, mean profile, scdtl, knn smoothing, alra, magic, scvi "
         "(default: those installed but scvi, which is slow)",
     )
     add(
@@ -156,6 +156,7 @@ def _add_evaluate(commands: Any) -> None:
         help="share of the molecules to hold out (default: %(default)s)",
     )
     add("--splits", type=int, default=1, metavar="N", help="default: %(default)s")
+    add("--max-epochs", type=int, metavar="N", help="of scdtl (default: by cells)")
     add("--html", type=Path, metavar="REPORT.html", help="write a report, one page")
     add("--csv", type=Path, metavar="SCORES.csv", help="write the table of scores")
     add("--quiet", action="store_true", help="say nothing but scores and errors")
@@ -259,6 +260,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         held_out_fraction=options.held_out_fraction,
         n_splits=options.splits,
         random_state=options.random_state,
+        max_epochs=options.max_epochs,
         verbose=not options.quiet,
     )
     print(table(evaluation.scores))
