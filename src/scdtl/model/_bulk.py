@@ -14,7 +14,7 @@ from scvi.data import AnnDataManager
 from scvi.data.fields import CategoricalObsField, LayerField
 from scvi.model.base import BaseModelClass, UnsupervisedTrainingMixin
 
-from scdtl._compat import forget_anndata, quiet_lightning
+from scdtl._compat import forget_anndata, processes, quiet_lightning
 from scdtl._constants import REGISTRY_KEYS
 from scdtl.model._genes import check_genes, columns_of
 from scdtl.model._profiles import log_mean_of_samples
@@ -25,6 +25,7 @@ from scdtl.module._scdtl import N_BULK_LATENTS
 from scdtl.pretrained import BulkWeights, load_weights, save_weights
 from scdtl.train._episodes import Episodes, EpisodeSplitter
 from scdtl.train._plan import AveragedTrainingPlan
+from scdtl.train._runner import SharingTrainRunner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,6 +70,7 @@ class BulkDAE(UnsupervisedTrainingMixin, BaseModelClass):
     _module_cls = BulkDAEModule
     _training_plan_cls = AveragedTrainingPlan
     _data_splitter_cls = EpisodeSplitter
+    _train_runner_cls = SharingTrainRunner
 
     def __init__(
         self,
@@ -168,14 +170,14 @@ class BulkDAE(UnsupervisedTrainingMixin, BaseModelClass):
             num_workers=num_workers,
         )
         self.module.train()  # Lightning leaves a module that was trained before in eval mode
-        with quiet_lightning():
+        with quiet_lightning(), processes(devices, trainer_kwargs) as several_kwargs:
             super().train(
                 max_epochs=max_epochs,
                 accelerator=accelerator,
                 devices=devices,
                 datamodule=episodes,
                 plan_kwargs={"n_decay_steps": max_epochs * n_episodes} | (plan_kwargs or {}),
-                **({"check_val_every_n_epoch": 1} | trainer_kwargs),
+                **({"check_val_every_n_epoch": 1} | several_kwargs | trainer_kwargs),
             )
 
     def _codes(self, key: str) -> np.ndarray:

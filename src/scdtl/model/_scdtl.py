@@ -13,7 +13,7 @@ from scvi.data import AnnDataManager
 from scvi.data.fields import CategoricalObsField, LayerField
 from scvi.model.base import UnsupervisedTrainingMixin
 
-from scdtl._compat import quiet_lightning
+from scdtl._compat import is_first_process, processes, quiet_lightning
 from scdtl._constants import REGISTRY_KEYS
 from scdtl.model._calibration import (
     bulk_helps,
@@ -30,6 +30,7 @@ from scdtl.pretrained import match_genes
 from scdtl.pretrained._genes import warn_of_ambiguous
 from scdtl.train._molecules import MoleculeSplitter
 from scdtl.train._plan import SCDTLTrainingPlan
+from scdtl.train._runner import SharingTrainRunner
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -86,6 +87,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel):
     _module_cls = SCDTLModule
     _training_plan_cls = SCDTLTrainingPlan
     _data_splitter_cls = MoleculeSplitter
+    _train_runner_cls = SharingTrainRunner
 
     def __init__(
         self,
@@ -208,13 +210,15 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel):
         """Start from scratch where bulk does not predict the cells at hand."""
         self.module.eval()
         self.transfer_["dropped"] = not bulk_helps(self.module, molecules)
-        if self.transfer_["dropped"]:
+        if not self.transfer_["dropped"]:
+            return
+        self.module.forget_bulk()
+        if is_first_process():
             logger.warning(
                 "The bulk weights %r do not predict held-out molecules of these cells: they are "
                 "dropped, and training starts from scratch.",
                 self.transfer_["name"],
             )
-            self.module.forget_bulk()
 
     def _set_gene_order(self, order: np.ndarray) -> None:
         """Sort the module's genes."""
@@ -245,9 +249,11 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel):
             allows 400 minibatches, and early stopping usually ends sooner. 0 trains nothing and
             only fits how far the bulk's predictions reach.
         accelerator, devices
-            As in scvi-tools.
+            As in scvi-tools. Several devices, with ``strategy="ddp"`` in a script, share each
+            minibatch; every process ends with the same model and the same history.
         batch_size
-            Cells per minibatch.
+            Cells per minibatch, over all devices together: more of them change the time that
+            training takes, and not what is trained.
         early_stopping
             Stop when the loss of the held-out molecules no longer falls.
         early_stopping_patience
@@ -292,7 +298,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel):
             self.module.log_ratio_scale.fill_(1)  # a fit without training may have set it
             self.is_trained_ = bool(self.history_)  # whether there is a history to continue
             self.module.train()  # Lightning leaves a module that was trained before in eval mode
-            with quiet_lightning():
+            with quiet_lightning(), processes(devices, trainer_kwargs) as several_kwargs:
                 super().train(
                     max_epochs=max_epochs,
                     accelerator=accelerator,
@@ -302,6 +308,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel):
                     callbacks=callbacks,
                     **(
                         {"check_val_every_n_epoch": every, "gradient_clip_val": 1.0}
+                        | several_kwargs
                         | trainer_kwargs
                     ),
                 )

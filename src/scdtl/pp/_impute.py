@@ -12,7 +12,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from scdtl._compat import forget_anndata
+from scdtl._compat import forget_anndata, is_first_process
 from scdtl._constants import DEFAULT_BULK, DEFAULT_KEY
 from scdtl._random import local_seed
 from scdtl.model import SCDTL
@@ -197,6 +197,7 @@ def impute(
         match_genes(list(adata.var_names), list(bulk.var_names), ensembl_ids(bulk))
     if verbose is None:
         verbose = logger.isEnabledFor(logging.WARNING)
+    verbose = verbose and is_first_process()
     cells = _shell(adata, counts, batch_key)
     with local_seed(random_state):
         weights = None if bulk is None else as_weights(bulk)
@@ -245,7 +246,8 @@ def impute(
     result.var[f"{key_added}_trust"] = model.held_out_["gene_deviance_explained"]
     result.var[f"{key_added}_trusted"] = model.trusted_genes
     result.uns[key_added] = _provenance(params, model)
-    _report(model, adata)
+    if is_first_process():
+        _report(model, adata)
     returned = [thing for thing, wanted in ((result, copy), (model, return_model)) if wanted]
     return (tuple(returned) if len(returned) > 1 else returned[0]) if returned else None
 

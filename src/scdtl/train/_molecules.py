@@ -8,12 +8,19 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from scipy import sparse
-from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+)
 
 from scdtl._constants import REGISTRY_KEYS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 MAX_TRAINING_CELLS = 50_000
 MAX_VALIDATION_CELLS = 512
@@ -58,7 +65,9 @@ def thin(
 class _ThinnedCells(Dataset):
     """Minibatches of cells, thinned anew each time: part goes in, the rest is the target."""
 
-    def __init__(self, counts: sparse.csr_matrix, batch_index: np.ndarray, seed: int):
+    def __init__(
+        self, counts: sparse.csr_matrix, batch_index: np.ndarray, seed: int | Sequence[int]
+    ):
         self.counts = counts
         self.batch_index = batch_index
         self.generator = np.random.default_rng(seed)
@@ -97,6 +106,26 @@ def _tensors(
     }
 
 
+class _PartOfEach(Sampler):
+    """One process's part of each minibatch; the parts of all processes make up the whole."""
+
+    def __init__(self, minibatches: BatchSampler, n_cells: int, rank: int, n_processes: int):
+        self.minibatches = minibatches
+        self.rank, self.n_processes = rank, n_processes
+        # Gradients are exchanged at each step, so no process may sit one out: of a last minibatch
+        # with less than a cell for each there is no step, and its cells come in other epochs.
+        self.has_last = n_cells % minibatches.batch_size >= n_processes
+
+    def __len__(self) -> int:
+        whole = len(self.minibatches.sampler) // self.minibatches.batch_size  # type: ignore[arg-type]
+        return whole + self.has_last
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for rows in self.minibatches:
+            if len(rows) >= self.n_processes:
+                yield rows[self.rank :: self.n_processes]
+
+
 class MoleculeSplitter(pl.LightningDataModule):
     """Holds out molecules once; trains on the others, validates on a fixed sample of cells.
 
@@ -107,11 +136,18 @@ class MoleculeSplitter(pl.LightningDataModule):
     batch_index
         Batch of each cell.
     batch_size
-        Cells per minibatch.
+        Cells per minibatch, over all processes.
     held_out_fraction
         Share of each cell's molecules set aside.
     seed
         Seed of the split, of the cells drawn and of the thinning.
+
+    Notes
+    -----
+    Where several processes train, all make the same split. While they do, each sees its part of
+    the cells: of each minibatch in training, and whole minibatches in validation. Lightning's own
+    way (``use_distributed_sampler``) would deal out whole minibatches of orders that drift apart,
+    and some of them twice.
     """
 
     def __init__(
@@ -125,6 +161,7 @@ class MoleculeSplitter(pl.LightningDataModule):
         super().__init__()
         self.batch_size = batch_size
         self.seed = seed
+        self._rank, self._n_processes = 0, 1
         generator = np.random.default_rng(seed)
         n_cells = counts.shape[0]
         self.train_idx = np.arange(n_cells)
@@ -140,29 +177,58 @@ class MoleculeSplitter(pl.LightningDataModule):
         self.val_idx = self.train_idx[self._validation]
         self.n_train, self.n_val = len(self.train_idx), len(self.val_idx)
 
+    def setup(self, stage: str) -> None:
+        """Take this process's part of the cells, for as long as the trainer runs."""
+        assert self.trainer is not None
+        self._rank, self._n_processes = self.trainer.global_rank, self.trainer.world_size
+        few = min(self.batch_size, self.n_val // 2, self.n_train)
+        if self._n_processes > max(1, few):
+            raise ValueError(
+                f"{self.n_train} cells in minibatches of {self.batch_size} are too few for "
+                f"{self._n_processes} processes: use fewer devices."
+            )
+
+    def teardown(self, stage: str) -> None:
+        """After training every process sees all cells again."""
+        self._rank, self._n_processes = 0, 1
+
     def train_dataloader(self) -> DataLoader:
         """Thinned cells, shuffled."""
-        cells = _ThinnedCells(self.kept, self.batch_index, self.seed + 1)
-        return self._loader(cells, RandomSampler(cells))
+        # For rank 0 this is the generator of the seed alone: NumPy pads seeds with zeros.
+        cells = _ThinnedCells(self.kept, self.batch_index, [self.seed + 1, self._rank])
+        # Processes leave each other's torch generator behind; their order must stay the same.
+        order = None if self._n_processes == 1 else torch.Generator().manual_seed(self.seed)
+        minibatches = BatchSampler(
+            RandomSampler(cells, generator=order), self.batch_size, drop_last=False
+        )
+        return self._loader(
+            cells, _PartOfEach(minibatches, len(cells), self._rank, self._n_processes)
+        )
 
     def val_dataloader(self) -> DataLoader:
         """The cells that early stopping looks at, with their held-out molecules."""
-        return self._held_out_loader(self._validation)
+        size = self.batch_size
+        if self._n_processes > 1:
+            # At least one minibatch for each; an even size keeps even and odd rows what they are.
+            size = min(size, self.n_val // self._n_processes // 2 * 2)
+        return self._held_out_loader(self._validation, size, self._rank, self._n_processes)
 
     def calibration_dataloader(self) -> DataLoader:
         """More such cells, for the dispersion and the scores after training."""
-        return self._held_out_loader(self._calibration)
+        return self._held_out_loader(self._calibration, self.batch_size)
 
     def held_out_parts(self) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
         """Kept and held-out molecules of the validation cells."""
         return self.kept[self._validation], self.held_out[self._validation]
 
-    def _held_out_loader(self, rows: np.ndarray) -> DataLoader:
+    def _held_out_loader(
+        self, rows: np.ndarray, size: int, rank: int = 0, n_processes: int = 1
+    ) -> DataLoader:
         cells = _HeldOutMolecules(self.kept[rows], self.held_out[rows], self.batch_index[rows])
-        return self._loader(cells, SequentialSampler(cells))
+        minibatches = list(BatchSampler(SequentialSampler(cells), size, drop_last=False))
+        return self._loader(cells, minibatches[rank::n_processes])
 
-    def _loader(self, cells: Dataset, sampler) -> DataLoader:
+    @staticmethod
+    def _loader(cells: Dataset, minibatches: Iterable[list[int]]) -> DataLoader:
         # The sampler yields whole minibatches: one slice of the sparse matrix each.
-        return DataLoader(
-            cells, batch_size=None, sampler=BatchSampler(sampler, self.batch_size, drop_last=False)
-        )
+        return DataLoader(cells, batch_size=None, sampler=minibatches)
