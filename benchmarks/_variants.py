@@ -14,7 +14,7 @@ from torch import nn
 
 from scdtl import SCDTL
 from scdtl.module._scdtl import SCDTLModule
-from scdtl.train._molecules import MoleculeSplitter
+from scdtl.train._molecules import MAX_TRAINING_CELLS, MoleculeSplitter
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -106,11 +106,12 @@ class CellSplitter(MoleculeSplitter):
         batch_size: int = 64,
         held_out_fraction: float = 0.1,
         seed: int = 0,
+        max_cells: int = MAX_TRAINING_CELLS,
     ) -> None:
         n_held_out = max(2, round(held_out_fraction * len(batch_index)))
         order = np.random.default_rng(seed).permutation(len(batch_index))
         held_out, training = np.sort(order[:n_held_out]), np.sort(order[n_held_out:])
-        super().__init__(counts[training], batch_index[training], batch_size, 0.0, seed)
+        super().__init__(counts[training], batch_index[training], batch_size, 0.0, seed, max_cells)
         self.judges = MoleculeSplitter(
             counts[held_out], batch_index[held_out], batch_size, held_out_fraction, seed
         )

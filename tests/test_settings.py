@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import pooch
@@ -35,8 +37,12 @@ def test_unknown_verbosity_is_refused():
         settings.verbosity = "loud"
 
 
-def test_no_handler_writes_anywhere():
-    assert [type(handler) for handler in logger.handlers] == [logging.NullHandler]
+def test_where_nothing_is_configured_warnings_are_seen_and_notes_are_not():
+    script = "import logging, scdtl; log = logging.getLogger('scdtl.pp'); "
+    script += "log.info('a note'); log.warning('a warning')"
+    command = [sys.executable, "-c", script]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    assert shown == "a warning\n"
 
 
 def test_defaults_are_the_release_and_the_cache_of_the_system():

@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 
 logger = logging.getLogger("scdtl")
-logger.addHandler(logging.NullHandler())
 
 _NO = ("", "0", "false", "no", "off")
 
@@ -34,7 +33,8 @@ class Settings:
         """Level of the logger ``"scdtl"``, as a number of :mod:`logging` or its name.
 
         Until it is set, the root logger's level holds. Where messages go is the
-        application's choice: scdtl configures no handler.
+        application's choice: scdtl configures no handler, so that without one Python prints
+        warnings and nothing else.
         """
         return logger.getEffectiveLevel()
 

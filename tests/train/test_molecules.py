@@ -99,10 +99,10 @@ def test_same_seed_same_split(counts):
 
 
 def test_many_cells_are_drawn_at_random(counts, monkeypatch):
-    for name, n_cells in (("TRAINING", 40), ("CALIBRATION", 20), ("VALIDATION", 10)):
+    for name, n_cells in (("CALIBRATION", 20), ("VALIDATION", 10)):
         monkeypatch.setattr(_molecules, f"MAX_{name}_CELLS", n_cells)
     batch_index = np.arange(60)  # tells which cell it is
-    molecules = MoleculeSplitter(counts, batch_index, batch_size=16)
+    molecules = MoleculeSplitter(counts, batch_index, batch_size=16, max_cells=40)
     assert molecules.n_train == len(np.unique(molecules.train_idx)) == 40
     assert molecules.n_val == 10
     assert set(molecules.val_idx) <= set(molecules.train_idx)

@@ -28,7 +28,8 @@ from scdtl.module._gene_order import gene_vectors, order_by_similarity
 from scdtl.module._scdtl import SCDTLModule
 from scdtl.pretrained import match_genes
 from scdtl.pretrained._genes import warn_of_ambiguous
-from scdtl.train._molecules import MoleculeSplitter
+from scdtl.train._interrupt import StopOnInterrupt
+from scdtl.train._molecules import MAX_TRAINING_CELLS, MoleculeSplitter
 from scdtl.train._plan import SCDTLTrainingPlan
 from scdtl.train._runner import SharingTrainRunner
 
@@ -237,17 +238,20 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel):
         early_stopping: bool = True,
         early_stopping_patience: int = 2,
         held_out_fraction: float = 0.1,
+        max_training_cells: int = MAX_TRAINING_CELLS,
         plan_kwargs: dict | None = None,
         **trainer_kwargs,
     ) -> None:
         """Train on thinned cells, and stop by molecules that were held out.
 
+        Ctrl-C ends training with the best weights so far.
+
         Parameters
         ----------
         max_epochs
-            Passes over the training cells (at most 50,000 of them, drawn at random); ``None``
-            allows 400 minibatches, and early stopping usually ends sooner. 0 trains nothing and
-            only fits how far the bulk's predictions reach.
+            Passes over the training cells; ``None`` allows 400 minibatches, and early stopping
+            usually ends sooner. 0 trains nothing and only fits how far the bulk's predictions
+            reach.
         accelerator, devices
             As in scvi-tools. Several devices, with ``strategy="ddp"`` in a script, share each
             minibatch; every process ends with the same model and the same history.
@@ -261,6 +265,8 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel):
         held_out_fraction
             Share of each cell's molecules set aside for that, and for the posterior's
             dispersion.
+        max_training_cells
+            Of more cells, that many are drawn at random to train on.
         plan_kwargs
             Arguments of the training plan: ``lr``, ``weight_decay``, ``ema_decay``, and of the
             loss: ``branch_weight``, ``mmd_weight``.
@@ -272,7 +278,12 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel):
             self._set_gene_order(order_by_similarity(gene_vectors(unordered)))
         counts, batch_index = self._ordered(self.adata)
         molecules = self._data_splitter_cls(
-            counts, batch_index, batch_size, held_out_fraction, int(torch.randint(2**31, (1,)))
+            counts,
+            batch_index,
+            batch_size,
+            held_out_fraction,
+            int(torch.randint(2**31, (1,))),
+            max_training_cells,
         )
         # Training sees the mean of its own molecules only: the held-out ones stay unseen.
         self._set_log_mean(molecules.kept, molecules.batch_index)
@@ -287,7 +298,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel):
         if max_epochs > 0:
             if self.transfer_ and not self.history_:
                 self._drop_bulk_that_misleads(molecules)
-            callbacks = list(trainer_kwargs.pop("callbacks", []))
+            callbacks = [*trainer_kwargs.pop("callbacks", []), StopOnInterrupt()]
             if early_stopping:
                 callbacks.append(
                     EarlyStopping("validation_loss", patience=early_stopping_patience)

@@ -141,6 +141,8 @@ class MoleculeSplitter(pl.LightningDataModule):
         Share of each cell's molecules set aside.
     seed
         Seed of the split, of the cells drawn and of the thinning.
+    max_cells
+        Of more cells, that many are drawn.
 
     Notes
     -----
@@ -157,6 +159,7 @@ class MoleculeSplitter(pl.LightningDataModule):
         batch_size: int = 64,
         held_out_fraction: float = 0.1,
         seed: int = 0,
+        max_cells: int = MAX_TRAINING_CELLS,
     ):
         super().__init__()
         self.batch_size = batch_size
@@ -165,8 +168,8 @@ class MoleculeSplitter(pl.LightningDataModule):
         generator = np.random.default_rng(seed)
         n_cells = counts.shape[0]
         self.train_idx = np.arange(n_cells)
-        if n_cells > MAX_TRAINING_CELLS:
-            self.train_idx = np.sort(generator.permutation(n_cells)[:MAX_TRAINING_CELLS])
+        if n_cells > max_cells:
+            self.train_idx = np.sort(generator.permutation(n_cells)[:max_cells])
             counts = counts[self.train_idx]
         self.batch_index = batch_index[self.train_idx]
         self.kept, self.held_out = thin(counts, 1 - held_out_fraction, generator)
