@@ -64,8 +64,9 @@ class Query:
 class ImputationModel(BaseModelClass):
     """What :class:`scdtl.SCDTL` can do once it is trained."""
 
-    module: SCDTLModule
-    held_out_: dict[str, Any]
+    if TYPE_CHECKING:
+        module: SCDTLModule
+        held_out_: dict[str, Any]
 
     @property
     def trusted_genes(self) -> np.ndarray:
