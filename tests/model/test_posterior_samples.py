@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy import sparse, stats
 
+from scdtl import SCDTL
 from scdtl.datasets import toy
 from scdtl.pp import impute
 
@@ -207,3 +208,18 @@ def test_draws_have_the_zeros_and_the_spread_of_held_out_counts(half):
     variance = [part[:, often].var(0) for part in (held_out, drawn, mean)]
     assert np.median(variance[1] / variance[0]) == pytest.approx(1, abs=0.15)
     assert np.median(variance[2] / variance[0]) < 0.7
+
+
+def test_the_deviation_follows_the_mean_to_another_batch():
+    adata = toy(n_obs=80, n_batches=2)
+    SCDTL.setup_anndata(adata, batch_key="batch")
+    model = SCDTL(adata)
+    model.train(max_epochs=3, enable_progress_bar=False)
+    options = {"scale": "counts", "return_std": True, "return_numpy": True}
+    mean, std = model.get_imputed_expression(**options)
+    as_other, std_as_other = model.get_imputed_expression(transform_batch="batch1", **options)
+    there = (mean > 0) & (as_other > 0)
+    assert not np.allclose(mean, as_other)
+    np.testing.assert_allclose(
+        (std_as_other / as_other)[there], (std / mean)[there], rtol=1e-3, atol=1e-6
+    )

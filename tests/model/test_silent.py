@@ -261,3 +261,16 @@ def test_rates_out_of_range_are_refused_before_any_work(adata, toy_model, monkey
     with pytest.raises(ValueError, match="false_zero_rate"):
         impute(adata, **QUICK, false_zero_rate=rate)
     assert not adata.uns
+
+
+def test_the_rate_holds_for_cells_as_another_batch():
+    adata = toy(n_obs=200, n_batches=2)
+    SCDTL.setup_anndata(adata, batch_key="batch")
+    model = SCDTL(adata)
+    model.train(max_epochs=2, enable_progress_bar=False)
+    options = {"transform_batch": "batch1", "scale": "counts", "return_numpy": True}
+    dense = model.get_imputed_expression(**options)
+    kept = model.get_imputed_expression(false_zero_rate=0.05, **options).toarray()
+    lost = np.where(kept == 0, dense, 0).sum(0) / np.maximum(dense.sum(0), 1e-12)
+    assert lost.max() <= 0.05 + 1e-4
+    assert lost.max() > 0

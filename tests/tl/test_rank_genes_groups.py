@@ -14,6 +14,7 @@ from statsmodels.genmod.families import Poisson
 from statsmodels.genmod.generalized_linear_model import GLM
 from statsmodels.stats.multitest import multipletests
 
+from scdtl.datasets import toy
 from scdtl.pp import impute
 from scdtl.tl import rank_genes_groups
 
@@ -472,3 +473,27 @@ def test_a_group_of_cells_without_counts_is_refused(cells):
     some = ranked(adata, groups=["CD19+ B"])
     without = adata[adata.obs["bulk_labels"] != "CD34+"].copy()
     pd.testing.assert_frame_equal(by_gene(some, "CD19+ B"), by_gene(ranked(without), "CD19+ B"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"groups": []}, "no group to test"),
+        ({"groups": ["rest"]}, "unknown group rest"),
+        ({"groups": ["a"], "reference": "a"}, "no group to test"),
+        ({"n_genes": 0}, "n_genes must be"),
+    ],
+)
+def test_groups_that_leave_nothing_to_test_are_refused(options, message):
+    adata = toy()
+    adata.obs["group"] = np.repeat(["a", "b", "c"], 20)
+    with pytest.raises(ValueError, match=message):
+        rank_genes_groups(adata, "group", **options)
+    assert "rank_genes_groups" not in adata.uns
+
+
+def test_a_group_called_rest_is_tested_as_well():
+    adata = toy()
+    adata.obs["group"] = np.repeat(["b", "c", "rest"], 20)
+    rank_genes_groups(adata, "group")
+    assert adata.uns["rank_genes_groups"]["names"].dtype.names == ("b", "c", "rest")

@@ -16,6 +16,7 @@ import pytest
 import scdtl
 
 SCRIPT = """
+import signal
 import scdtl
 from lightning.pytorch.callbacks import Callback
 
@@ -26,7 +27,9 @@ class Tell(Callback):
 
 adata = scdtl.datasets.toy()
 options = {"early_stopping": False, "callbacks": [Tell()]}
+handler = signal.getsignal(signal.SIGINT)
 scdtl.pp.impute(adata, bulk=None, max_epochs=100_000, verbose=False, train_kwargs=options)
+assert signal.getsignal(signal.SIGINT) is handler
 adata.uns["scdtl"]["params"].pop("train_kwargs")
 adata.write_h5ad("imputed.h5ad")
 print("written")

@@ -44,7 +44,7 @@ class Imputer:
     columns: np.ndarray
     scale: Scale
     replace: Replace
-    untrusted: np.ndarray
+    untrusted: np.ndarray | None = None
     cut_off: torch.Tensor | None = None
     target_batch: int | None = None
 
@@ -74,12 +74,28 @@ class Imputer:
         )
         if self.replace == "zeros":
             value = torch.where(dense > 0, observed, value)
-        elif self.replace == "trusted":
+        elif self.untrusted is not None:
             value = torch.where(torch.from_numpy(self.untrusted).to(device), observed, value)
         if self.cut_off is not None:
             value = torch.where((dense == 0) & (per_10k < self.cut_off), 0, value)
         values, stds = (x[:, self.columns].cpu().numpy() for x in (value, std))
         return (values if self.cut_off is None else sparse.csr_matrix(values)), stds
+
+    @torch.inference_mode()
+    def latent(self, counts: sparse.csr_matrix, batch_index: np.ndarray) -> np.ndarray:
+        """Latent of each cell.
+
+        Parameters
+        ----------
+        counts
+            Counts, cells × genes.
+        batch_index
+            Batch of each cell.
+        """
+        device = self.module.device
+        dense = dense_block(counts, self.position, device)
+        batch = torch.from_numpy(batch_index).to(device)
+        return self.module.dae.encoder(self.module.deviation(dense, batch)).cpu().numpy()
 
 
 def dense_block(

@@ -13,6 +13,7 @@ from scvi import settings
 from scvi.model.base import BaseModelClass
 from tqdm.auto import tqdm
 
+from scdtl._compat import forget_anndata
 from scdtl._constants import REGISTRY_KEYS
 from scdtl.model._genes import aligned, columns_of, same_genes
 from scdtl.model._imputer import Imputer, dense_block
@@ -58,7 +59,11 @@ class Query:
         if indices is None:
             return np.arange(len(self.names))
         cells = np.asarray(indices)
-        return np.flatnonzero(cells) if cells.dtype == bool else cells.astype(int)
+        if cells.dtype == bool and cells.shape == (len(self.names),):
+            return np.flatnonzero(cells)
+        if cells.size and cells.dtype.kind not in "iu":
+            raise ValueError("indices must be positions of cells, or a mask with one value each.")
+        return cells.astype(int)
 
 
 class ImputationModel(BaseModelClass):
@@ -119,8 +124,8 @@ class ImputationModel(BaseModelClass):
             ``"all"`` denoises every entry, ``"zeros"`` keeps observed values and fills zeros,
             ``"trusted"`` denoises the :attr:`trusted_genes` and leaves the others as observed.
         false_zero_rate
-            Share of each gene's expected molecules that may be given up for exact zeros: those
-            of unobserved entries with the lowest rates. ``None`` for none.
+            Share of each gene's expected molecules in all cells of the data that may be given up
+            for exact zeros: those of unobserved entries with the lowest rates. ``None`` for none.
         batch_size
             Cells per block.
         silent
@@ -169,7 +174,7 @@ class ImputationModel(BaseModelClass):
         return tuple(results) if return_std else results[0]
 
     def get_normalized_expression(self, *args, **kwargs):
-        """Alias of :meth:`~scdtl.SCDTL.get_imputed_expression`, for utilities of scvi-tools."""
+        """Do the same as :meth:`~scdtl.SCDTL.get_imputed_expression`, by scvi-tools' name."""
         return self.get_imputed_expression(*args, **kwargs)
 
     @torch.inference_mode()
@@ -318,10 +323,17 @@ class ImputationModel(BaseModelClass):
         names = self.get_var_names()
         genes = np.arange(len(names))
         setup = self.registry["setup_args"]
-        if adata is not None and not same_genes(adata, names):
+        is_aligned = adata is not None and not same_genes(adata, names)
+        if is_aligned:
             adata, genes = aligned(adata, names, setup["layer"], setup["batch_key"])
         checked: AnnData = self._validate_anndata(adata)
         counts, batch_index = self._registered(checked)
+        if adata is not None:
+            from scdtl.pp._check import check_counts  # which imports this package
+
+            check_counts(counts, name="the counts of adata")
+        if is_aligned:
+            forget_anndata(type(self), checked)
         self.module.eval()
         module = self.module
         if len(genes) < len(names):
@@ -355,23 +367,37 @@ class ImputationModel(BaseModelClass):
                 "transform_batch at None."
             )
         position = self._gene_position()
+        target_batch = self._batch_code(transform_batch)
         return Imputer(
             module=query.module,
             position=position,
             columns=position[self._genes_of(query, gene_list)],
             scale=scale,
             replace=replace,
-            untrusted=~self.trusted_genes[query.module.gene_order.cpu().numpy()],
-            cut_off=None if false_zero_rate is None else self._cut_offs(query, false_zero_rate),
-            target_batch=self._batch_code(transform_batch),
+            untrusted=None if replace != "trusted" else self._untrusted(),
+            cut_off=None
+            if false_zero_rate is None
+            else self._cut_offs(query, false_zero_rate, target_batch),
+            target_batch=target_batch,
         )
 
-    def _cut_offs(self, query: Query, false_zero_rate: float) -> torch.Tensor:
+    def _untrusted(self) -> np.ndarray:
+        """Genes that are not trusted, in the module's order."""
+        return ~self.trusted_genes[self.module.gene_order.cpu().numpy()]
+
+    def _cut_offs(
+        self, query: Query, false_zero_rate: float, target_batch: int | None
+    ) -> torch.Tensor:
         """Rates below which genes are silent, from at most 2,000 cells, in the module's order."""
         drawn = np.random.default_rng(0).permutation(len(query.names))[:MAX_CELLS]
         blocks = self._blocks(query, np.sort(drawn), None)
         rates = (
-            (counts, on_scale(query.module, counts, batch, "normalized").value)
+            (
+                counts,
+                on_scale(
+                    query.module, counts, batch, "normalized", target_batch=target_batch
+                ).value,
+            )
             for _, counts, batch in blocks
         )
         return cut_offs(rates, false_zero_rate)

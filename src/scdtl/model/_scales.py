@@ -101,11 +101,13 @@ def on_scale(
     mu = module.log_proportions(logits, batch).exp() * depth
     dispersion = module.dispersion
     rate = posterior_mean(mu, counts, dispersion)
+    std = posterior_std(mu, counts, dispersion)
     if target_batch is not None:
         as_batch = torch.full_like(batch, target_batch)
         logits = module.generative(batch_index=as_batch, **inferred)["fused"]
         transformed = module.log_proportions(logits, as_batch).exp() * depth
-        rate = rate * torch.where(mu > 0, transformed / mu, 0)
+        as_other = torch.where(mu > 0, transformed / mu, 0)
+        rate, std = rate * as_other, std * as_other
     to_depth = depth / rate.sum(1, keepdim=True).clamp(min=1e-12)
 
     size = depth if library_size is None else torch.from_numpy(library_size).to(depth)[:, None]
@@ -116,7 +118,7 @@ def on_scale(
     else:
         unit = to_depth * size / depth.clamp(min=1)
         value, observed = rate * unit, counts
-    std = posterior_std(mu, counts, dispersion) * unit
+    std = std * unit
     if scale == "log1p":
         std = std / (1 + value)
         value, observed = torch.log1p(value), torch.log1p(observed)

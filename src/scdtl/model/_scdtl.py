@@ -99,6 +99,8 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel):
         dropout_rate: float = 0.1,
         patch_size: int = 64,
     ):
+        if adata is not None and not adata.var_names.is_unique:
+            raise ValueError("adata.var_names are not unique: call adata.var_names_make_unique().")
         super().__init__(adata, registry)
         stats = self.summary_stats
         self.module = self._module_cls(
@@ -298,7 +300,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel):
         if max_epochs > 0:
             if self.transfer_ and not self.history_:
                 self._drop_bulk_that_misleads(molecules)
-            callbacks = [*trainer_kwargs.pop("callbacks", []), StopOnInterrupt()]
+            callbacks = list(trainer_kwargs.pop("callbacks", None) or [])
             if early_stopping:
                 callbacks.append(
                     EarlyStopping("validation_loss", patience=early_stopping_patience)
@@ -309,14 +311,18 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel):
             self.module.log_ratio_scale.fill_(1)  # a fit without training may have set it
             self.is_trained_ = bool(self.history_)  # whether there is a history to continue
             self.module.train()  # Lightning leaves a module that was trained before in eval mode
-            with quiet_lightning(), processes(devices, trainer_kwargs) as several_kwargs:
+            with (
+                quiet_lightning(),
+                processes(devices, trainer_kwargs) as several_kwargs,
+                StopOnInterrupt() as interrupt,
+            ):
                 super().train(
                     max_epochs=max_epochs,
                     accelerator=accelerator,
                     devices=devices,
                     datamodule=molecules,
                     plan_kwargs={"lr": lr} | (plan_kwargs or {}),
-                    callbacks=callbacks,
+                    callbacks=[*callbacks, interrupt],
                     **(
                         {"check_val_every_n_epoch": every, "gradient_clip_val": 1.0}
                         | several_kwargs

@@ -22,7 +22,7 @@ def cut_offs(
     The entries of a gene that were not observed are sorted by their rate; the lowest are given
     up as long as they hold at most ``false_zero_rate`` of the molecules that are expected of the
     gene in all cells. A gene that is silent in some cells and not in others loses the former;
-    one that is alike in all cells keeps nearly all entries.
+    one that is alike in all cells loses those of its entries where it is expected least.
 
     Parameters
     ----------

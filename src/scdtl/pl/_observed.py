@@ -190,9 +190,10 @@ def _read(
     imputed = part_of_results(adata, "layers", key)
     counts = counts_of(adata, entry, layer)
     depth = np.asarray(counts.sum(axis=1), dtype=float).ravel()
-    scale = entry["params"]["scale"]
+    scale, size = entry["params"]["scale"], entry["params"].get("library_size")
     expression = [
-        (_on_scale(column(counts, at), depth, scale), column(imputed, at)) for at in positions
+        (_on_scale(column(counts, at), depth, scale, size), column(imputed, at))
+        for at in positions
     ]
     return expression, _UNITS[scale]
 
@@ -207,8 +208,9 @@ def _check_imputed(params: Mapping[str, Any], genes: list[str]) -> None:
         )
 
 
-def _on_scale(counts: np.ndarray, depth: np.ndarray, scale: str) -> np.ndarray:
+def _on_scale(counts: np.ndarray, depth: np.ndarray, scale: str, size: Any) -> np.ndarray:
+    """Observed values in the unit of the imputed ones; `size` is the run's library size."""
     if scale == "counts":
-        return counts
+        return counts if size is None else counts * (size / np.maximum(depth, 1))
     per_10k = counts * (1e4 / np.maximum(depth, 1))
     return per_10k if scale == "normalized" else np.log1p(per_10k)

@@ -57,7 +57,8 @@ def check_input(
     matrix, name = _count_matrix(adata, layer)
     check_counts(matrix, name=name, hint=_other_matrices(adata, layer))
     counts = canonical_csr(matrix)
-    _note_empty(counts)
+    if key_added is not None:
+        _note_empty(counts)
     return counts
 
 

@@ -50,7 +50,7 @@ def rank_genes_groups(
     Imputed values, and draws from their posterior too, share molecules between cells and genes:
     a test on them takes that for evidence. This one is a moderated quasi-likelihood test of the
     counts given each cell's depth (see Notes). It keeps its error rate where groups differ in
-    depth or size, where Wilcoxon's test of log-normalised values does not.
+    depth, where Wilcoxon's test of log-normalised values does not.
 
     Arguments and results are those of :func:`scanpy.tl.rank_genes_groups`, so that scanpy's
     plots and :func:`scanpy.get.rank_genes_groups_df` read them.
@@ -127,6 +127,8 @@ def rank_genes_groups(
     if corr_method not in get_args(Correction):
         known = " or ".join(map(repr, get_args(Correction)))
         raise ValueError(f"corr_method={corr_method!r} is unknown: choose {known}.")
+    if n_genes is not None and n_genes < 1:
+        raise ValueError(f"n_genes must be a number from 1 on, or None; got {n_genes!r}.")
     sums = dict(zip(names, sums_of_groups(counts, codes), strict=True))
     total = reduce(add, sums.values())
     pairs = {
@@ -178,6 +180,8 @@ def _groups(adata: AnnData, groupby: str) -> tuple[np.ndarray, list[str]]:
         )
     column = adata.obs[groupby].astype("category").cat.remove_unused_categories()
     names = [str(name) for name in column.cat.categories]
+    if len(set(names)) < len(names):
+        raise ValueError(f"obs[{groupby!r}] has groups of the same name, as texts: rename them.")
     if len(names) < 2:
         raise ValueError(f"obs[{groupby!r}] has {len(names)} group: a test compares two.")
     return column.cat.codes.to_numpy(), names
@@ -187,10 +191,15 @@ def _chosen(names: list[str], groups: Literal["all"] | Sequence[str], reference:
     if isinstance(groups, str) and groups != "all":
         raise ValueError(f"groups must be 'all' or a list of groups, as [{groups!r}].")
     wanted = names if isinstance(groups, str) else [str(name) for name in groups]
-    unknown = [name for name in (*wanted, reference) if name not in (*names, "rest")]
+    is_rest = reference == "rest"  # also where a group has that name, as in scanpy
+    unknown = [name for name in wanted if name not in names]
+    unknown += [] if is_rest or reference in names else [reference]
     if unknown:
         raise ValueError(f"unknown group {', '.join(unknown)}; known are: {', '.join(names)}.")
-    return [name for name in wanted if name != reference]
+    chosen = wanted if is_rest else [name for name in wanted if name != reference]
+    if not chosen:
+        raise ValueError("groups names no group to test.")
+    return chosen
 
 
 def _table(

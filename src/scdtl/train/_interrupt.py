@@ -19,33 +19,30 @@ class StopOnInterrupt(Callback):
     """Ends training at the first Ctrl-C, with the best weights so far; the next one is as ever.
 
     Lightning by itself would end the program. Only where one process trains, and in the main
-    thread, as only there signals can be handled.
+    thread, as only there signals can be handled. Train inside its context: Lightning puts
+    handlers back that it found in the middle of training, so the caller's is put back at the end.
     """
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._earlier: Any = None
-        if trainer.world_size > 1 or threading.current_thread() is not threading.main_thread():
-            return
+    def __enter__(self) -> StopOnInterrupt:
+        self._in_main_thread = threading.current_thread() is threading.main_thread()
+        self._of_caller: Any = signal.getsignal(signal.SIGINT)
+        return self
 
-        def stop(*_: Any) -> None:
-            self._restore()
+    def __exit__(self, *_: object) -> None:
+        self._put_back()
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        def stop(*_: object) -> None:
+            self._put_back()
             trainer.should_stop = True
             logger.warning(
                 "Interrupted: training ends here, with the best weights so far. Interrupt once "
                 "more to stop altogether."
             )
 
-        self._earlier = signal.signal(signal.SIGINT, stop)
+        if self._in_main_thread and trainer.world_size == 1:
+            signal.signal(signal.SIGINT, stop)
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._restore()
-
-    def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
-    ) -> None:
-        self._restore()
-
-    def _restore(self) -> None:
-        if self._earlier is not None:
-            signal.signal(signal.SIGINT, self._earlier)
-            self._earlier = None
+    def _put_back(self) -> None:
+        if self._in_main_thread and self._of_caller is not None:
+            signal.signal(signal.SIGINT, self._of_caller)
