@@ -81,22 +81,6 @@ class Imputer:
         values, stds = (x[:, self.columns].cpu().numpy() for x in (value, std))
         return (values if self.cut_off is None else sparse.csr_matrix(values)), stds
 
-    @torch.inference_mode()
-    def latent(self, counts: sparse.csr_matrix, batch_index: np.ndarray) -> np.ndarray:
-        """Latent of each cell.
-
-        Parameters
-        ----------
-        counts
-            Counts, cells × genes.
-        batch_index
-            Batch of each cell.
-        """
-        device = self.module.device
-        dense = dense_block(counts, self.position, device)
-        batch = torch.from_numpy(batch_index).to(device)
-        return self.module.dae.encoder(self.module.deviation(dense, batch)).cpu().numpy()
-
 
 def dense_block(
     counts: sparse.csr_matrix, position: np.ndarray, device: torch.device
