@@ -12,12 +12,13 @@ from anndata import AnnData
 from scipy import sparse
 from scvi.data import AnnDataManager
 from scvi.data.fields import CategoricalObsField, LayerField
-from scvi.model.base import BaseModelClass, UnsupervisedTrainingMixin
+from scvi.model.base import UnsupervisedTrainingMixin
 
 from scdtl._compat import forget_anndata, processes, quiet_lightning
 from scdtl._constants import REGISTRY_KEYS
 from scdtl.model._genes import check_genes, columns_of
 from scdtl.model._profiles import log_mean_of_samples
+from scdtl.model._saving import SavedAsData
 from scdtl.module._bulk import BulkDAEModule
 from scdtl.module._gene_order import order_by_similarity
 from scdtl.module._likelihood import LOG_ZERO
@@ -38,7 +39,7 @@ _FEW_SAMPLES = 30
 _LARGEST_LOG = 25
 
 
-class BulkDAE(UnsupervisedTrainingMixin, BaseModelClass):
+class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
     """Denoising autoencoder of bulk expression profiles, from which SCDTL starts.
 
     It is trained on pseudo-cells: samples are mixed, their deviations from the mean sharpened,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import replace as replaced
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -80,6 +82,34 @@ class Imputer:
             value = torch.where((dense == 0) & (per_10k < self.cut_off), 0, value)
         values, stds = (x[:, self.columns].cpu().numpy() for x in (value, std))
         return (values if self.cut_off is None else sparse.csr_matrix(values)), stds
+
+    @torch.inference_mode()
+    def latent(self, counts: sparse.csr_matrix, batch_index: np.ndarray) -> np.ndarray:
+        """Latent of each cell, cells × ``n_latent``.
+
+        Parameters
+        ----------
+        counts, batch_index
+            As in a call.
+        """
+        device = self.module.device
+        batch = torch.from_numpy(batch_index).to(device)
+        deviation = self.module.deviation(dense_block(counts, self.position, device), batch)
+        return self.module.dae.encoder(deviation).cpu().numpy()
+
+    @property
+    def n_latent(self) -> int:
+        """Dimensions of the latent."""
+        return self.module.bulk_latents.shape[1]
+
+    def copied(self) -> Imputer:
+        """A copy that stays as it is when the model is trained further."""
+        return replaced(self, module=copy.deepcopy(self.module))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Where it is unpickled there may be no such device.
+        state = vars(self) | {"module": copy.deepcopy(self.module).cpu()}
+        return state | {"cut_off": None if self.cut_off is None else self.cut_off.cpu()}
 
 
 def dense_block(

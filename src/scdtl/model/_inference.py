@@ -254,11 +254,11 @@ class ImputationModel(BaseModelClass):
         """
         query = self._query(adata)
         cells = query.rows(indices)
-        n_latent = query.module.bulk_latents.shape[1]
-        latent = np.empty((len(cells), n_latent), dtype=np.float32)
-        for rows, counts, batch in self._blocks(query, cells, batch_size):
-            deviation = query.module.deviation(counts, batch)
-            latent[rows] = query.module.dae.encoder(deviation).cpu().numpy()
+        imputer = self._imputer(query)
+        latent = np.empty((len(cells), imputer.n_latent), dtype=np.float32)
+        for rows in _slices(len(cells), batch_size):
+            of_query = cells[rows]
+            latent[rows] = imputer.latent(query.counts[of_query], query.batch_index[of_query])
         return latent
 
     @torch.inference_mode()

@@ -23,6 +23,7 @@ from scdtl.model._calibration import (
 )
 from scdtl.model._inference import ImputationModel
 from scdtl.model._profiles import log_mean_of_batches
+from scdtl.model._saving import SavedAsData
 from scdtl.model._transfer import co_expression_order, transfer
 from scdtl.module._gene_order import gene_vectors, order_by_similarity
 from scdtl.module._scdtl import SCDTLModule
@@ -47,7 +48,7 @@ _CELLS_AT_FULL_LR = 1_000
 _MIN_LR_FRACTION = 1 / 8
 
 
-class SCDTL(UnsupervisedTrainingMixin, ImputationModel):
+class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
     """Imputation of single-cell counts by deep transfer learning from bulk RNA-seq.
 
     A denoising autoencoder, initialised from bulk where :meth:`from_bulk_model` builds the

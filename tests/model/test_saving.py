@@ -1,0 +1,565 @@
+"""Saving and loading: models are data, whole or not there, and read with suspicion."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.numpy import load_file, safe_open, save_file
+
+from scdtl import SCDTL, BulkDAE
+from scdtl._random import local_seed
+from scdtl.datasets import toy, toy_bulk
+from scdtl.model import _saving
+
+OLD = Path(__file__).parent / "saved_0_1"
+
+
+def imputed(model, adata=None):
+    return model.get_imputed_expression(adata, return_numpy=True)
+
+
+def load(folder, adata=False, cls=SCDTL, **kwargs):
+    return cls.load(folder, adata, accelerator="cpu", **kwargs)
+
+
+@pytest.fixture(scope="module")
+def small_model():
+    """Of few weights, from bulk, with two batches; not to be changed."""
+    adata = toy(n_batches=2)
+    SCDTL.setup_anndata(adata, batch_key="batch")
+    with local_seed(0):
+        bulk = load(OLD / "bulk", toy_bulk(), BulkDAE)
+        model = SCDTL.from_bulk_model(bulk, adata, patch_size=16)
+        model.train(max_epochs=2, enable_progress_bar=False)
+    return model
+
+
+@pytest.fixture(scope="module")
+def saved(small_model, tmp_path_factory):
+    """Folder of the small model; not to be changed."""
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    small_model.save(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(saved, tmp_path):
+    """Copy of that folder."""
+    return Path(shutil.copytree(saved, tmp_path / "model"))
+
+
+def file_of(folder):
+    return folder / "model.safetensors"
+
+
+def rewrite(folder, edit):
+    """Let `edit` change header and tensors, and sign what comes out, as an attacker would."""
+    path = file_of(folder)
+    tensors = load_file(path)
+    with safe_open(path, "numpy") as file:
+        header = json.loads(file.metadata()["scdtl_model"])
+    del header["sha256"]
+    edit(header, tensors)
+    header["sha256"] = _saving._sha256(header, tensors)
+    save_file(tensors, path, {"scdtl_model": json.dumps(header)})
+
+
+# A round trip
+
+
+def test_a_loaded_model_says_the_same_bit_by_bit(small_model, saved):
+    model = load(saved, toy(n_batches=2))
+    assert model.is_trained
+    assert not model.module.training
+    for method in ("get_imputed_expression", "get_latent_representation", "get_attention"):
+        assert np.array_equal(getattr(model, method)(), getattr(small_model, method)()), method
+    assert model.transfer_ == small_model.transfer_
+    assert np.array_equal(model.trusted_genes, small_model.trusted_genes)
+    assert np.array_equal(model.in_bulk_, small_model.in_bulk_)
+    assert model.history.keys() == small_model.history.keys()
+    for name, table in small_model.history.items():
+        pd.testing.assert_frame_equal(model.history[name], table)
+
+
+def test_a_loaded_bulk_model_says_the_same_bit_by_bit(toy_bulk_model, tmp_path):
+    toy_bulk_model.save(tmp_path / "model")
+    model = load(tmp_path / "model", toy_bulk(), BulkDAE)
+    assert np.array_equal(model.get_imputed_expression(), toy_bulk_model.get_imputed_expression())
+    without = load(tmp_path / "model", False, BulkDAE)
+    assert np.array_equal(imputed(without, toy_bulk()), imputed(toy_bulk_model))
+
+
+def test_saving_a_loaded_model_gives_the_same_bytes(saved, tmp_path):
+    load(saved).save(tmp_path / "again")
+    assert file_of(tmp_path / "again").read_bytes() == file_of(saved).read_bytes()
+
+
+def test_a_loaded_model_imputes_new_cells(small_model, saved):
+    cells = toy(n_obs=20, n_batches=2, seed=1)
+    assert np.array_equal(imputed(load(saved), cells), imputed(small_model, cells.copy()))
+
+
+def test_training_goes_on_as_if_there_had_been_no_file(folder):
+    models = [load(folder, toy(n_batches=2)) for _ in range(2)]
+    models[0].save(folder, overwrite=True)
+    models[0] = load(folder, toy(n_batches=2))
+    for model in models:
+        with local_seed(3):
+            model.train(max_epochs=2, enable_progress_bar=False)
+    assert len(models[0].history["train_loss"]) == 4
+    assert np.array_equal(imputed(models[0]), imputed(models[1]))
+
+
+def test_an_untrained_model_can_be_saved(tmp_path, adata):
+    SCDTL.setup_anndata(adata)
+    SCDTL(adata, n_hidden=8, n_latent=4).save(tmp_path / "model")
+    model = load(tmp_path / "model", adata)
+    assert not model.is_trained
+    model.train(max_epochs=1, enable_progress_bar=False)
+
+
+def test_loading_leaves_random_states_alone(saved):
+    before = torch.get_rng_state()
+    load(saved)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_batches_named_by_numbers_stay_numbers(tmp_path, adata):
+    adata.obs["batch"] = pd.Categorical(np.arange(60) % 3)
+    SCDTL.setup_anndata(adata, batch_key="batch")
+    model = SCDTL(adata, n_hidden=8, n_latent=4)
+    model.save(tmp_path / "model")
+    registry = SCDTL.load_registry(tmp_path / "model")
+    names = registry["field_registries"]["batch"]["state_registry"]["categorical_mapping"]
+    assert names.tolist() == [0, 1, 2]
+    assert load(tmp_path / "model", adata).summary_stats.n_batch == 3
+
+
+@pytest.mark.parametrize("value", [
+    None, True, 3, 2.5, np.inf, "text", [1, "a", None], (1, (2,)), {"a": {"b": [0.1]}}, {},
+    np.float32(0.1), np.int64(3), np.True_, np.arange(6).reshape(2, 3).T, np.array(3.0),
+    np.empty((0, 3)), np.array(["a", None, 3], dtype=object), np.array(["a", "bc"]),
+    np.array(["2020-01-01", "NaT"], dtype="datetime64[ns]"), np.arange(3, dtype=">f4"),
+], ids=repr)  # fmt: skip
+def test_attributes_of_all_kinds_come_back(value, folder):
+    model = load(folder)
+    model.notes_ = value
+    model.save(folder, overwrite=True)
+    again = load(folder).notes_
+    if isinstance(value, np.ndarray):
+        np.testing.assert_array_equal(again, value)
+        text = value.dtype.kind == "U"
+        assert again.dtype == (object if text else value.dtype.newbyteorder("="))
+    else:
+        assert again == value
+        assert type(again) is type(value)
+
+
+def test_tables_come_back(folder):
+    table = pd.DataFrame({"a": [1, 2], "b": ["x", None]}, index=pd.Index(["r", "s"], name="row"))
+    model = load(folder)
+    model.table_ = table
+    model.save(folder, overwrite=True)
+    pd.testing.assert_frame_equal(load(folder).table_, table)
+
+
+# Files and folders
+
+
+def test_there_is_one_file_and_others_may_read_it(saved):
+    assert [path.name for path in saved.iterdir()] == ["model.safetensors"]
+    (saved.parent / "plain").touch()
+    assert file_of(saved).stat().st_mode == (saved.parent / "plain").stat().st_mode
+
+
+def test_data_saved_with_the_model_are_loaded_with_it(small_model, tmp_path):
+    small_model.save(tmp_path / "model", prefix="a_", save_anndata=True, compression="gzip")
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
+        "a_adata.h5ad",
+        "a_model.safetensors",
+    ]
+    model = load(tmp_path / "model", None, prefix="a_")
+    assert np.array_equal(imputed(model), imputed(small_model))
+
+
+def test_without_any_data_the_model_is_loaded_and_says_so(small_model, saved):
+    with pytest.warns(UserWarning, match="loaded without data"):
+        model = load(saved, None)
+    assert model.adata is None
+    assert np.array_equal(imputed(model, toy(n_batches=2)), imputed(small_model))
+
+
+def test_data_that_are_not_there_can_not_be_saved(saved, tmp_path):
+    with pytest.raises(ValueError, match="save_anndata=True needs"):
+        load(saved).save(tmp_path / "model", save_anndata=True)
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_folder_is_overwritten_only_if_that_is_wanted(small_model, folder):
+    before = file_of(folder).read_bytes()
+    with pytest.raises(ValueError, match="already exists"):
+        small_model.save(folder)
+    assert file_of(folder).read_bytes() == before
+    small_model.save(str(folder), overwrite=True)
+    small_model.save(folder / "a" / "b")
+    assert np.array_equal(imputed(load(str(folder)), toy(n_batches=2)), imputed(small_model))
+
+
+def test_what_has_no_form_as_data_is_named_before_anything_is_written(folder, tmp_path):
+    model = load(folder)
+    for value in (object(), {1: "a"}, {"$float": 1}, np.array([object()]), np.array([1j])):
+        model.notes_ = {"deep": [value]}
+        with pytest.raises(TypeError, match=r"notes_\.deep\.0.* can't be saved as data"):
+            model.save(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_network_that_diverged_is_not_saved(folder):
+    model = load(folder)
+    model.module.log_mean[0, 0] = torch.nan
+    with pytest.raises(ValueError, match="log_mean has values that are not finite"):
+        model.save(folder, overwrite=True)
+    load(folder)
+
+
+def test_an_error_while_writing_leaves_the_earlier_files(small_model, tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    small_model.save(folder, save_anndata=True)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def write_half(path, content):
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", write_half)
+    with pytest.raises(OSError, match="No space"):
+        load(folder).save(folder, overwrite=True)
+    monkeypatch.setattr(
+        anndata.AnnData, "write_h5ad", lambda adata, path, **_: write_half(Path(path), b"half")
+    )
+    with pytest.raises(OSError, match="No space"):
+        small_model.save(folder, overwrite=True, save_anndata=True)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_arguments_that_only_a_pickle_has_use_for_are_refused(small_model, tmp_path):
+    for name in ("save_kwargs", "legacy_mudata_format", "datamodule"):
+        with pytest.raises(TypeError, match=f"{name} is not supported"):
+            small_model.save(tmp_path / "model", **{name: {"pickle_protocol": 4}})
+    small_model.save(tmp_path / "model", save_kwargs=None, legacy_mudata_format=False)
+    with pytest.raises(TypeError, match="allowed_classes_names_list"):
+        load(tmp_path / "model", allowed_classes_names_list=["SCVI"])
+
+
+def test_the_setup_of_a_saved_model_can_be_read(saved, capsys):
+    assert SCDTL.load_registry(saved)["setup_args"] == {"layer": None, "batch_key": "batch"}
+    SCDTL.view_setup_args(saved)
+    assert "'batch_key': 'batch'" in capsys.readouterr().out
+
+
+# Downloads
+
+
+@pytest.fixture
+def address(saved, monkeypatch):
+    """Where the saved model can be downloaded from."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv("SCDTL_OFFLINE", raising=False)
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=saved)) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_model_that_is_not_there_is_downloaded(address, small_model, tmp_path):
+    folder = tmp_path / "new"
+    model = load(folder, backup_url=f"{address}/model.safetensors")
+    assert np.array_equal(imputed(model, toy(n_batches=2)), imputed(small_model))
+    load(folder, backup_url="http://nobody.invalid")
+
+
+def test_a_failed_download_leaves_nothing(address, tmp_path, monkeypatch):
+    with pytest.raises(ConnectionError, match="Cannot download model.safetensors"):
+        load(tmp_path, backup_url=f"{address}/other")
+    monkeypatch.setenv("SCDTL_OFFLINE", "1")
+    with pytest.raises(FileNotFoundError, match="offline"):
+        load(tmp_path, backup_url=f"{address}/model.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+# Data that do not fit
+
+
+def test_other_genes_are_refused(saved):
+    cells = toy(n_batches=2)[:, ::-1].copy()
+    with pytest.raises(ValueError, match="not the genes that the model was trained on"):
+        load(saved, cells)
+    assert "_scvi_uuid" not in cells.uns
+
+
+def test_an_unknown_batch_is_refused(saved):
+    cells = toy(n_batches=2)
+    cells.obs["batch"] = "another"
+    with pytest.raises(ValueError, match="another"):
+        load(saved, cells)
+    del cells.obs["batch"]
+    with pytest.raises(ValueError, match="batch not found in adata.obs"):
+        load(saved, cells)
+
+
+# Pickles
+
+
+class Trap:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("name", ["model.pt", "model.safetensors"])
+@pytest.mark.parametrize("call", [load, SCDTL.load_registry, SCDTL.view_setup_args])
+def test_a_pickle_is_refused_and_runs_nothing(name, call, tmp_path):
+    sprung = tmp_path / "sprung"
+    torch.save({"attr_dict": Trap(sprung)}, tmp_path / name)
+    with pytest.raises(ValueError, match="is a pickle" if name == "model.pt" else "damaged"):
+        call(tmp_path)
+    assert not sprung.exists()
+    torch.load(shutil.copy(tmp_path / name, tmp_path / "copy"), weights_only=False)
+    assert sprung.exists()
+
+
+def test_a_pickle_beside_a_model_is_not_looked_at(folder, small_model):
+    (folder / "model.pt").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
+    assert np.array_equal(imputed(load(folder), toy(n_batches=2)), imputed(small_model))
+
+
+def test_models_of_old_versions_of_scvi_tools_are_not_converted(tmp_path):
+    with pytest.raises(NotImplementedError, match="No SCDTL was ever saved"):
+        SCDTL.convert_legacy_save(tmp_path, tmp_path / "new")
+    with pytest.raises(FileNotFoundError, match="no model was saved there"):
+        load(tmp_path)
+
+
+# Files that are damaged, foreign, or made to harm
+
+
+def test_files_of_another_kind_are_refused(saved, tmp_path, toy_weights_file):
+    with pytest.raises(ValueError, match="holds a SCDTL, not a BulkDAE"):
+        load(saved, False, BulkDAE)
+    shutil.copy(toy_weights_file, file_of(tmp_path))
+    with pytest.raises(ValueError, match="no model of scdtl"):
+        load(tmp_path)
+    file_of(tmp_path).write_bytes(b"")
+    with pytest.raises(ValueError, match="damaged"):
+        load(tmp_path)
+
+
+def test_a_file_of_a_later_version_asks_for_an_update(folder):
+    rewrite(folder, lambda header, tensors: header.update(schema=2))
+    with pytest.raises(ValueError, match="schema 2, this scdtl reads 1: update scdtl"):
+        load(folder)
+
+
+def set_in(*path, to):
+    def edit(header, tensors):
+        place = header
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = to
+
+    return edit
+
+
+PARAMETERS = ("attributes", "init_params_", "non_kwargs")
+BATCH = ("attributes", "registry_", "field_registries", "batch")
+GENES = ("attributes", "registry_", "field_registries", "X")
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (set_in(*PARAMETERS, "n_hidden", to=10**12), "n_hidden=.* is out of range"),
+        (set_in(*PARAMETERS, "n_hidden", to=900_000), "has shape .*, not .*900000"),
+        (set_in(*PARAMETERS, "n_latent", to="4"), "n_latent='4' is of the wrong type"),
+        (set_in(*PARAMETERS, "dropout_rate", to=True), "wrong type"),
+        (set_in(*PARAMETERS, "patch_size", to=0), "damaged"),
+        (set_in(*PARAMETERS, "accelerator", to="gpu"), "accelerator"),
+        (set_in(*BATCH, "summary_stats", "n_batch", to=10**15), "2 names of batch, and not 10"),
+        (set_in(*GENES, "summary_stats", "n_vars", to=10**15), "40 names of genes, and not 10"),
+        (set_in("attributes", "registry_", "setup_args", "x", to=1), "no argument of setup"),
+        (set_in("attributes", "train", to=1), "unexpected attributes"),
+        (set_in("attributes", "__class__", to=1), "unexpected attributes"),
+        (set_in("attributes", "x_", to={"$pickle": "x"}), "pickle is unknown"),
+        (set_in("attributes", "x_", to={"$scalar": ["a", "U9"]}), "no type of numbers"),
+        (lambda header, tensors: tensors.pop("module.log_mean"), "missing or unexpected tensors"),
+        (lambda header, tensors: tensors["module.log_mean"].fill(np.nan), "not finite"),
+        (lambda header, tensors: tensors["module.gene_order"].fill(0), "no permutation"),
+        (
+            lambda header, tensors: tensors.update({"module.log_mean": np.zeros((2, 40), int)}),
+            "log_mean has dtype",
+        ),
+    ],
+)  # fmt: skip
+def test_a_file_made_by_hand_is_checked(edit, message, folder):
+    rewrite(folder, edit)
+    with pytest.raises(ValueError, match=message):
+        load(folder)
+
+
+def flip(content, generator, header_end):
+    end = len(content) if generator.random() < 0.3 else header_end
+    content[generator.integers(end)] ^= 1 << generator.integers(8)
+
+
+def truncate(content, generator, header_end):
+    del content[generator.integers(len(content)) :]
+
+
+def insert(content, generator, header_end):
+    place = generator.integers(header_end if generator.random() < 0.5 else len(content))
+    content[place:place] = generator.bytes(generator.integers(1, 20))
+
+
+def delete(content, generator, header_end):
+    place = generator.integers(header_end if generator.random() < 0.5 else len(content))
+    del content[place : place + generator.integers(1, 20)]
+
+
+def edit_header(content, generator, header_end):
+    """Another digit, letter or bracket for one of the same kind: the header stays JSON."""
+    kinds = [b"0123456789", b"abcdefghijklmnopqrstuvwxyz", b"FIUB", b"[]{}", b'":,']
+    places = [i for i in range(8, header_end) if any(content[i] in kind for kind in kinds)]
+    place = generator.choice(places)
+    kind = next(kind for kind in kinds if content[place] in kind)
+    content[place] = kind[generator.integers(len(kind))]
+
+
+@contextmanager
+def little_memory():
+    """Leave the process 256 MB more than it has, where that can be said."""
+    if sys.platform != "linux":
+        yield
+        return
+    import resource
+
+    now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (now + 2**28, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+@pytest.mark.parametrize("damage", [flip, truncate, insert, delete, edit_header])
+def test_any_damage_is_found_or_harmless(damage, folder):
+    path = file_of(folder)
+    whole = path.read_bytes()
+    header_end = 8 + int.from_bytes(whole[:8], "little")
+    signature = load(folder)._as_data()[0]
+    generator = np.random.default_rng(0)
+    messages = []
+    with little_memory():
+        for _ in range(200):
+            content = bytearray(whole)
+            damage(content, generator, header_end)
+            path.write_bytes(content)
+            try:
+                model = load(folder)
+            except ValueError as error:
+                messages.append(str(error))
+            else:
+                assert model._as_data()[0] == signature
+    assert all(message.startswith(str(path)) for message in messages)
+    assert len(messages) > 150
+
+
+ODD = [
+    None, True, 0, -1, 7, 2**31, 10**18, 10**400, 1e308, 0.5, "", "x", "batch0", [], {}, [[]],
+    ["GENE0"] * 3, {"a": 1}, {"$float": "x"}, {"$array": ["module.log_mean", "float32"]},
+    {"$array": ["x", "int8"]}, {"$objects": [[1], [2]]}, {"$tuple": 3}, {"$table": {}},
+]  # fmt: skip
+
+
+def change_anything(header, tensors, generator):
+    place = header
+    while True:
+        keys = list(place) if isinstance(place, dict) else list(range(len(place)))
+        key = keys[generator.integers(len(keys))]
+        inner = place[key]
+        if not isinstance(inner, dict | list) or not inner or generator.random() < 0.1:
+            break
+        place = inner
+    if generator.random() < 0.2:
+        del place[key]
+    else:
+        place[key] = ODD[generator.integers(len(ODD))]
+
+
+@pytest.mark.parametrize("with_data", [False, True])
+def test_whatever_a_signed_header_says_is_refused_or_loaded(with_data, saved, folder):
+    generator = np.random.default_rng(1)
+    n_refused = 0
+    with little_memory():
+        for _ in range(200):
+            shutil.copy(file_of(saved), file_of(folder))
+            rewrite(folder, partial(change_anything, generator=generator))
+            try:
+                load(folder, with_data and toy(n_batches=2))
+            except ValueError:
+                n_refused += 1
+    assert n_refused > 50
+
+
+# Files of released versions
+
+
+def test_models_of_version_0_1_load_and_say_what_they_said():
+    expected = np.load(OLD / "expected.npz", allow_pickle=False)
+    names = load(OLD / "scdtl").get_var_names()
+    cells = anndata.AnnData(
+        expected["counts"],
+        obs=pd.DataFrame({"batch": expected["batch"]}, index=[f"c{i}" for i in range(60)]),
+        var=pd.DataFrame(index=names),
+    )
+    model = load(OLD / "scdtl", cells)
+    np.testing.assert_allclose(imputed(model), expected["imputed"], rtol=1e-4, atol=1e-5)
+    assert np.array_equal(model.trusted_genes, expected["trusted"])
+    assert model.transfer_["n_genes_matched"] == 40
+    assert not model.transfer_["dropped"]
+    assert len(model.history["train_loss"]) > 1
+
+    samples = anndata.AnnData(
+        expected["bulk"],
+        obs=pd.DataFrame({"study": expected["study"]}, index=[f"s{i}" for i in range(30)]),
+        var=pd.DataFrame(index=names),
+    )
+    bulk_model = load(OLD / "bulk", cls=BulkDAE)
+    assert bulk_model.is_trained
+    np.testing.assert_allclose(
+        imputed(bulk_model, samples), expected["bulk_imputed"], rtol=1e-4, atol=1e-3
+    )
