@@ -187,10 +187,25 @@ def test_every_option_reaches_the_python_call(toy_file, calls, capsys):
             "devices": 1,
             "random_state": 5,
             "return_std": True,
+            "out": None,
             "verbose": False,
         }
     ]
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_backed_file_is_imputed_into_a_zarr_store(toy_file):
+    before = toy_file.read_bytes()
+    words = ["impute", str(toy_file), "--bulk", "none", "--max-epochs", "1"]
+    whole, store = toy_file.with_name("out.h5ad"), toy_file.with_name("out.zarr")
+    assert main([*words, "-o", str(whole)]) == 0
+    assert main([*words, "-o", str(store), "--backed"]) == 0
+    expected, imputed = anndata.read_h5ad(whole), anndata.read_zarr(store)
+    np.testing.assert_array_equal(imputed.layers["scdtl"], expected.layers["scdtl"])
+    np.testing.assert_array_equal(imputed.X.toarray(), expected.X.toarray())
+    assert list(imputed.var) == list(expected.var)
+    assert toy_file.read_bytes() == before
+    assert main([*words, "-o", str(store), "--backed"]) == 1  # what is there stays
 
 
 def test_zeros_are_written_sparse(toy_file):

@@ -98,11 +98,25 @@ def _add_impute(commands: Any) -> None:
     command = commands.add_parser(
         "impute",
         help="impute the counts of an .h5ad file",
-        description="Impute the counts of an .h5ad file and write it with the imputed layer.",
+        description="Impute the counts of an .h5ad file and write it with the imputed layer. "
+        "A .zarr store is written block by block; if that is interrupted, the same command goes "
+        "on where it ended.",
     )
     add = command.add_argument
     _add_data(add)
-    add("-o", "--output", type=Path, required=True, metavar="OUT.h5ad", help="file to write")
+    add(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="OUT.h5ad|OUT.zarr",
+        help="file or zarr store to write",
+    )
+    add(
+        "--backed",
+        action="store_true",
+        help="read the counts block by block (with OUT.zarr), for files larger than memory",
+    )
     add("--key-added", default="scdtl", help="name of the new layer (default: %(default)s)")
     add(
         "--scale",
@@ -212,9 +226,12 @@ def _names(text: str) -> list[str]:
 
 
 def _impute(options: argparse.Namespace) -> None:
-    output = _output_file(options.output)
+    output = _output_file(options.output, ".h5ad", ".zarr")
+    out = output if output.suffix == ".zarr" else None
+    if options.backed and out is None:
+        raise ValueError(f"--backed writes a zarr store: name the output {output.stem}.zarr")
     genes = None if options.genes is None else _read_genes(options.genes)
-    adata = _read_h5ad(options.input)
+    adata = _read_h5ad(options.input, backed=options.backed)
     bulk = _bulk(options.bulk)
 
     from scdtl.pp import impute
@@ -235,10 +252,12 @@ def _impute(options: argparse.Namespace) -> None:
         devices=options.devices,
         random_state=options.random_state,
         return_std=options.return_std,
+        out=out,
         verbose=not options.quiet,
     )
-    with written_whole(output) as file:
-        adata.write_h5ad(file)
+    if out is None:
+        with written_whole(output) as file:
+            adata.write_h5ad(file)
     logger.info("wrote %s", options.output)
 
 
@@ -299,11 +318,11 @@ def _weights_info(options: argparse.Namespace) -> None:
         print(f"{key}: {value}")
 
 
-def _output_file(path: Path, suffix: str = ".h5ad") -> Path:
+def _output_file(path: Path, *suffixes: str) -> Path:
     """Where to write, after a check that this will be possible once the work is done."""
-    if path.suffix != suffix:
-        raise ValueError(f"output {path}: the name must end in {suffix}")
-    if path.is_dir():
+    if path.suffix not in suffixes:
+        raise ValueError(f"output {path}: the name must end in {' or '.join(suffixes)}")
+    if path.is_dir() and path.suffix != ".zarr":  # which is a folder, and not to be overwritten
         raise IsADirectoryError(f"output {path} is a folder: name a file")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"output folder {path.parent} does not exist: make it first")
@@ -312,7 +331,7 @@ def _output_file(path: Path, suffix: str = ".h5ad") -> Path:
     return path.resolve()
 
 
-def _read_h5ad(path: Path) -> AnnData:
+def _read_h5ad(path: Path, *, backed: bool = False) -> AnnData:
     _check_is_file(path)
 
     import anndata
@@ -326,7 +345,7 @@ def _read_h5ad(path: Path) -> AnnData:
                 f"{path} is HDF5 but not an AnnData: read it in Python (10x files with "
                 "scanpy.read_10x_h5) and write it with adata.write_h5ad()"
             )
-    return anndata.read_h5ad(path)
+    return anndata.read_h5ad(path, backed="r" if backed else None)
 
 
 def _read_genes(path: Path) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,26 +50,55 @@ def check_input(
     >>> check_input(scdtl.datasets.toy(), layer=None).shape
     (60, 40)
     """
-    check_anndata(adata)
-    _check_batch_key(adata, batch_key)
-    if key_added is not None:
-        _check_key_added(adata, key_added, layer)
-    _check_genes(adata, genes)
-    matrix, name = _count_matrix(adata, layer)
-    check_counts(matrix, name=name, hint=_other_matrices(adata, layer))
+    check_names(adata, layer=layer, batch_key=batch_key, key_added=key_added, genes=genes)
+    matrix, name = count_matrix(adata, layer)
+    check_counts(matrix, name=name, hint=other_matrices(adata, layer))
     counts = canonical_csr(matrix)
     if key_added is not None:
         _note_empty(counts)
     return counts
 
 
-def check_anndata(adata: AnnData) -> None:
-    """Refuse what is not an AnnData in memory with cells, genes and unique gene names.
+def check_names(
+    adata: AnnData,
+    *,
+    layer: str | None,
+    batch_key: str | None = None,
+    key_added: str | None = None,
+    genes: Sequence[str] | None = None,
+    may_be_backed: bool = False,
+) -> None:
+    """Check all of the input but the counts.
+
+    Parameters
+    ----------
+    adata, layer, batch_key, key_added, genes
+        As in :func:`check_input`.
+    may_be_backed
+        Whether the counts may be in a file.
+
+    Examples
+    --------
+    >>> import scdtl
+    >>> from scdtl.pp._check import check_names
+    >>> check_names(scdtl.datasets.toy(), layer=None, genes=["GENE1"])
+    """
+    check_anndata(adata, may_be_backed=may_be_backed)
+    _check_batch_key(adata, batch_key)
+    if key_added is not None:
+        _check_key_added(adata, key_added, layer)
+    _check_genes(adata, genes)
+
+
+def check_anndata(adata: AnnData, *, may_be_backed: bool = False) -> None:
+    """Refuse what is not an AnnData with cells, genes and unique gene names.
 
     Parameters
     ----------
     adata
         What the user gave.
+    may_be_backed
+        Whether the counts may be in a file.
 
     Examples
     --------
@@ -88,7 +118,7 @@ def check_anndata(adata: AnnData) -> None:
             "adata is a view of another AnnData, which results can't be written to: make it an "
             "object of its own first with adata = adata.copy()."
         )
-    if adata.isbacked:
+    if adata.isbacked and not may_be_backed:
         raise ValueError(
             "adata is backed by a file on disk: load it first with adata = adata.to_memory()."
         )
@@ -195,7 +225,7 @@ def _check_batch_key(adata: AnnData, batch_key: str | None) -> None:
             f"batch_key {batch_key!r} is not a column of adata.obs; "
             f"there are: {_listed(adata.obs.columns)}."
         )
-    n_missing = int(adata.obs[batch_key].isna().sum())
+    n_missing = int(pd.isna(np.asarray(adata.obs[batch_key], dtype=object)).sum())
     if n_missing:
         raise ValueError(
             f"adata.obs[{batch_key!r}] has no batch (NaN) for {n_missing} of {adata.n_obs} cells: "
@@ -251,10 +281,17 @@ def _check_genes(adata: AnnData, genes: Sequence[str] | None) -> None:
         raise ValueError("genes names some genes more than once: give each one once.")
 
 
-def _count_matrix(adata: AnnData, layer: str | None) -> tuple[Any, str]:
+def count_matrix(adata: AnnData, layer: str | None) -> tuple[Any, str]:
+    """The matrix that holds the counts, of whatever kind, and what messages call it.
+
+    Parameters
+    ----------
+    adata, layer
+        As in :func:`scdtl.pp.impute`.
+    """
     if layer is None:
         if adata.X is None:
-            raise ValueError(f"adata.X is None. {_other_matrices(adata, layer)}".rstrip())
+            raise ValueError(f"adata.X is None. {other_matrices(adata, layer)}".rstrip())
         return adata.X, "adata.X"
     if layer not in adata.layers:
         raise KeyError(
@@ -263,8 +300,14 @@ def _count_matrix(adata: AnnData, layer: str | None) -> tuple[Any, str]:
     return adata.layers[layer], f"adata.layers[{layer!r}]"
 
 
-def _other_matrices(adata: AnnData, layer: str | None) -> str:
-    """Where else in `adata` the counts may be, as advice."""
+def other_matrices(adata: AnnData, layer: str | None) -> str:
+    """Where else in `adata` the counts may be, as advice.
+
+    Parameters
+    ----------
+    adata, layer
+        As in :func:`scdtl.pp.impute`.
+    """
     others = [f"layer={name!r}" for name in adata.layers if name != layer]
     if layer is not None and adata.X is not None:
         others.append("layer=None for adata.X")

