@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
@@ -234,6 +235,57 @@ def step(rows: pd.DataFrame) -> str:
         f"{facts['nonzero']:.0%} non-zero, {facts['threads']:.0f} threads.\n\n"
         f"{as_markdown(texts)}\n"
     )
+
+
+SCALE_METHODS = {
+    "zero-shot": "scdtl, no training",
+    "scdtl": "scdtl",
+    "store-zero": "scdtl, no training, file to zarr",
+    "store": "scdtl, file to zarr",
+    "magic": "MAGIC",
+    "alra": "ALRA",
+    "scvi-30": "scVI, 30 epochs",
+}
+
+
+def scale(rows: pd.DataFrame) -> str:
+    """Medians of `scale.py`: seconds and peak memory by cells, a table for each number of genes."""
+    rows = rows.assign(cells=rows["cells"].astype(int))
+    parts = []
+    for n_genes, some in rows.groupby("genes", sort=False):
+        order = [method for method in SCALE_METHODS if method in set(some["method"])]
+        medians = some.groupby(["method", "cells"])[["seconds", "peak_mb"]].median()
+        table = pd.DataFrame(index=[SCALE_METHODS[method] for method in order])
+        for n_cells in sorted(set(some["cells"])):
+            table[f"{n_cells:,} cells"] = [
+                _time_and_memory(medians, method, n_cells) for method in order
+            ]
+        table.index.name = f"{n_genes:,} genes"
+        parts.append(as_markdown(table))
+        growth = medians.loc[medians["seconds"].notna()].reset_index()
+        exponents = [
+            f"{SCALE_METHODS[method]} {_growth(growth[growth['method'] == method]):.2f}"
+            for method in order
+            if growth["cells"][growth["method"] == method].nunique() > 1
+        ]
+        if exponents:
+            parts.append(
+                "Growth exponent of time, from the fewest to the most cells: "
+                f"{', '.join(exponents)}."
+            )
+    return "\n\n".join(parts) + "\n"
+
+
+def _time_and_memory(medians: pd.DataFrame, method: str, n_cells: int) -> str:
+    if (method, n_cells) not in medians.index:
+        return ""
+    seconds, peak = medians.loc[(method, n_cells)]
+    return "failed" if pd.isna(seconds) else f"{seconds:,.1f} s, {peak / 1024:.1f} GiB"
+
+
+def _growth(rows: pd.DataFrame) -> float:
+    ends = rows.sort_values("cells").iloc[[0, -1]]
+    return float(np.diff(np.log(ends["seconds"]))[0] / np.diff(np.log(ends["cells"]))[0])
 
 
 def transfer(rows: pd.DataFrame) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 import _tables
 import pandas as pd
 from _figure import draw
+from _scale_figure import draw as draw_scale
 
 DOCS = Path(__file__).parents[1] / "docs"
 WRITERS = {
@@ -22,6 +23,7 @@ WRITERS = {
     "downsampling": _tables.downsampling,
     "ablation": _tables.ablation,
     "step": _tables.step,
+    "scale": _tables.scale,
     "transfer": _tables.transfer,
     "masking": _tables.masking,
     "clustering": _tables.clustering,
@@ -45,6 +47,8 @@ def main() -> None:
         (docs / "benchmarks" / f"{name}.md").write_text(text, encoding="utf-8")
         if name == "accuracy" and csv.exists():
             draw(pd.read_csv(csv, dtype={"cells": str}), docs / "_static" / "benchmarks.png")
+        if name == "scale" and csv.exists():
+            draw_scale(pd.read_csv(csv), docs / "_static" / "scale.png")
     csvs = {part: docs / "_static" / "benchmarks" / f"trust_{part}.csv" for part in TRUST}
     measured = all(csv.exists() for csv in csvs.values())
     parts = {part: pd.read_csv(csv) for part, csv in csvs.items()} if measured else {}
