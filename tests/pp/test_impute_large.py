@@ -321,7 +321,11 @@ def test_a_killed_run_goes_on_where_it_ended(adata, h5ad, tmp_path, options, how
         impute(backed, out=out, scale="counts", **QUICK, **options)
     seen = []
     record = _lazy.BlockImputer.__call__
-    monkeypatch.setattr(_lazy.BlockImputer, "__call__", lambda *a: seen.append(1) or record(*a))
+    monkeypatch.setattr(
+        _lazy.BlockImputer,
+        "__call__",
+        lambda *args, **kwargs: seen.append(1) or record(*args, **kwargs),
+    )
     assert (tmp_path / "out.zarr.partial" / "model").stat().st_mtime == trained
     impute(backed, out=out, **QUICK, **options)
     assert len(seen) == 5

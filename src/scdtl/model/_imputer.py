@@ -56,8 +56,9 @@ class Imputer:
         counts: sparse.csr_matrix,
         batch_index: np.ndarray,
         library_size: np.ndarray | None = None,
-    ) -> tuple[np.ndarray | sparse.csr_matrix, np.ndarray]:
-        """Imputed values and their standard deviation, cells × genes wanted.
+        return_std: bool = False,
+    ) -> list[np.ndarray | sparse.csr_matrix]:
+        """Imputed values and, with ``return_std``, their standard deviation; cells × genes wanted.
 
         Parameters
         ----------
@@ -67,6 +68,8 @@ class Imputer:
             Batch of each cell.
         library_size
             Depth of the result per cell; ``None`` for the cell's own.
+        return_std
+            Whether to give the standard deviation, never sparse.
         """
         device = self.module.device
         dense = dense_block(counts, self.position, device)
@@ -80,8 +83,11 @@ class Imputer:
             value = torch.where(torch.from_numpy(self.untrusted).to(device), observed, value)
         if self.cut_off is not None:
             value = torch.where((dense == 0) & (per_10k < self.cut_off), 0, value)
-        values, stds = (x[:, self.columns].cpu().numpy() for x in (value, std))
-        return (values if self.cut_off is None else sparse.csr_matrix(values)), stds
+        tensors = [value, std()] if return_std else [value]
+        results: list = [x[:, self.columns].cpu().numpy() for x in tensors]
+        if self.cut_off is not None:
+            results[0] = sparse.csr_matrix(results[0])
+        return results
 
     @torch.inference_mode()
     def latent(self, counts: sparse.csr_matrix, batch_index: np.ndarray) -> np.ndarray:

@@ -158,13 +158,15 @@ class ImputationModel(BaseModelClass):
         for rows in tqdm(_slices(len(cells), batch_size), "Imputing", disable=silent):
             of_query = cells[rows]
             size = None if sizes is None else sizes[rows]
-            value, std = imputer(query.counts[of_query], query.batch_index[of_query], size)
+            value, *std = imputer(
+                query.counts[of_query], query.batch_index[of_query], size, return_std
+            )
             if isinstance(value, sparse.csr_matrix):
                 blocks.append(value)
             else:
                 values[rows] = value
             if return_std:
-                stds[rows] = std
+                stds[rows] = std[0]
         imputed = values if false_zero_rate is None else sparse.vstack(blocks, format="csr")
         results: list = [imputed, stds] if return_std else [imputed]
         if not return_numpy:
@@ -230,7 +232,7 @@ class ImputationModel(BaseModelClass):
         for rows, counts, batch in self._blocks(query, cells, batch_size):
             size = None if sizes is None else sizes[rows]
             mean, _, std, _ = on_scale(query.module, counts, batch, "counts", size)
-            rate = draw_gamma(mean[:, columns], std[:, columns], generator)
+            rate = draw_gamma(mean[:, columns], std()[:, columns], generator)
             blocks.append(sparse.csr_matrix(generator.poisson(rate), dtype=np.float32))
         return sparse.vstack(blocks, format="csr")
 

@@ -11,7 +11,7 @@ from scdtl.module._dae import CP10K
 from scdtl.module._posterior import expected_log1p, posterior_mean, posterior_std
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from scdtl.module._scdtl import SCDTLModule
 
@@ -26,7 +26,7 @@ class Imputed(NamedTuple):
 
     value: torch.Tensor
     observed: torch.Tensor
-    std: torch.Tensor
+    std: Callable[[], torch.Tensor]  # which costs time, and is seldom asked for
     per_10k: torch.Tensor
 
 
@@ -101,31 +101,35 @@ def on_scale(
     mu = module.log_proportions(logits, batch).exp() * depth
     dispersion = module.dispersion
     rate = posterior_mean(mu, counts, dispersion)
-    std = posterior_std(mu, counts, dispersion)
+    as_other = torch.ones(())
     if target_batch is not None:
         as_batch = torch.full_like(batch, target_batch)
         logits = module.generative(batch_index=as_batch, **inferred)["fused"]
         transformed = module.log_proportions(logits, as_batch).exp() * depth
         as_other = torch.where(mu > 0, transformed / mu, 0)
-        rate, std = rate * as_other, std * as_other
+        rate = rate * as_other
     to_depth = depth / rate.sum(1, keepdim=True).clamp(min=1e-12)
 
     size = depth if library_size is None else torch.from_numpy(library_size).to(depth)[:, None]
     per_molecule = CP10K / depth.clamp(min=1)
     per_10k = rate * (to_depth * per_molecule)
     if scale in ("log1p", "normalized"):
-        unit, value, observed = to_depth * per_molecule, per_10k, counts * per_molecule
+        unit, linear, observed = to_depth * per_molecule, per_10k, counts * per_molecule
     else:
         unit = to_depth * size / depth.clamp(min=1)
-        value, observed = rate * unit, counts
-    std = std * unit
+        linear, observed = rate * unit, counts
+    value = linear
     if scale == "log1p":
-        std = std / (1 + value)
-        value, observed = torch.log1p(value), torch.log1p(observed)
+        value, observed = torch.log1p(linear), torch.log1p(observed)
     elif scale == "expected_log1p":
         shape = 1 / dispersion.clamp(min=_MIN_DISPERSION) + counts
-        value = expected_log1p(value, shape, CP10K / size.clamp(min=1))
+        value = expected_log1p(linear, shape, CP10K / size.clamp(min=1))
         observed = torch.log1p(counts * per_molecule)
+
+    def std() -> torch.Tensor:
+        linear_std = posterior_std(mu, counts, dispersion) * as_other * unit
+        return linear_std / (1 + linear) if scale == "log1p" else linear_std
+
     return Imputed(value, observed, std, per_10k)
 
 

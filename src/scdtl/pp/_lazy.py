@@ -9,6 +9,8 @@ import numpy as np
 from scipy import sparse
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import dask.array
 
     from scdtl.model._imputer import Imputer
@@ -42,8 +44,9 @@ class BlockImputer:
         counts: sparse.csr_matrix,
         batch_index: np.ndarray,
         library_size: np.ndarray | None = None,
-    ) -> tuple[np.ndarray | sparse.csr_matrix, np.ndarray | sparse.csr_matrix]:
-        """Imputed values and their standard deviation, cells × all genes.
+        return_std: bool = False,
+    ) -> list[np.ndarray | sparse.csr_matrix]:
+        """Imputed values and, with ``return_std``, their standard deviation; cells × all genes.
 
         Parameters
         ----------
@@ -53,18 +56,17 @@ class BlockImputer:
             Batch of each cell.
         library_size
             Depth of the result per cell; ``None`` for the cell's own.
+        return_std
+            Whether to give the standard deviation.
         """
-        values, stds = [], []
+        minibatches = []
         for rows in self._minibatches(counts):
             size = None if library_size is None else library_size[rows]
-            value, std = self.imputer(counts[rows], batch_index[rows], size)
-            values.append(value)
-            stds.append(std)
-        joined = np.concatenate(values) if self.imputer.cut_off is None else _stacked(values)
-        return (
-            in_place_of(joined, self.columns, self.n_genes),
-            in_place_of(np.concatenate(stds), self.columns, self.n_genes),
-        )
+            minibatches.append(self.imputer(counts[rows], batch_index[rows], size, return_std))
+        return [
+            in_place_of(_joined(parts), self.columns, self.n_genes)
+            for parts in zip(*minibatches, strict=True)
+        ]
 
     def latent(self, counts: sparse.csr_matrix, batch_index: np.ndarray) -> np.ndarray:
         """Latent of each cell.
@@ -190,8 +192,10 @@ def _imputed_block(
     part: int,
 ) -> np.ndarray | sparse.csr_matrix:
     size = None if library_size is None else library_size.ravel()
-    return imputer(counts, batch_index.ravel(), size)[part]
+    return imputer(counts, batch_index.ravel(), size, return_std=part > 0)[part]
 
 
-def _stacked(blocks: list[sparse.csr_matrix]) -> sparse.csr_matrix:
-    return sparse.vstack(blocks, format="csr")
+def _joined(parts: Sequence[np.ndarray | sparse.csr_matrix]) -> np.ndarray | sparse.csr_matrix:
+    if sparse.issparse(parts[0]):
+        return sparse.vstack(parts, format="csr")
+    return np.concatenate(parts)

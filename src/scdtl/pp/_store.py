@@ -330,9 +330,8 @@ def _write_block(
 
     root: Any = zarr.open_group(path, mode="r+", zarr_format=_ZARR_FORMAT, use_consolidated=False)
     layers = [f"layers/{name}" for name in names]
-    results: dict[str, Any] = dict(
-        zip(layers, imputer(counts, batch_index, library_size), strict=False)
-    )
+    imputed = imputer(counts, batch_index, library_size, return_std=len(names) > 1)
+    results: dict[str, Any] = dict(zip(layers, imputed, strict=True))
     results[f"obsm/X_{key_added}"] = imputer.latent(counts, batch_index)
     for name in [name for name, block in results.items() if isinstance(block, np.ndarray)]:
         root[name][first : first + counts.shape[0]] = results.pop(name)
