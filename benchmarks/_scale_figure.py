@@ -1,4 +1,4 @@
-"""The figure of `scale.py`: time and peak memory against cells, a panel for each number of genes."""
+"""The figure of `scale.py`: time and peak memory by cells, a panel for each number of genes."""
 
 from __future__ import annotations
 

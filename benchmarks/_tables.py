@@ -249,7 +249,7 @@ SCALE_METHODS = {
 
 
 def scale(rows: pd.DataFrame) -> str:
-    """Medians of `scale.py`: seconds and peak memory by cells, a table for each number of genes."""
+    """Medians of `scale.py`: time and peak memory by cells, a table for each number of genes."""
     rows = rows.assign(cells=rows["cells"].astype(int))
     parts = []
     for n_genes, some in rows.groupby("genes", sort=False):

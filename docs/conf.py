@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import builtins
 import os
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from sphinx.ext.napoleon import NumpyDocstring
 
+from scdtl.cli import _parser
 from scdtl.pretrained import available
 
 info = metadata("scdtl")
@@ -21,24 +23,24 @@ copyright = f"2026, {author}"
 release = version = info["Version"]
 repository_url = "https://github.com/scdtl/scdtl"
 
-# README and notebooks live outside of docs/, but Sphinx reads only what lies below it
+# Notebooks live outside of docs/, but Sphinx reads only what lies below it
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 GENERATED = HERE / "generated"
-GENERATED.mkdir(exist_ok=True)
-shutil.copytree(ROOT / "tutorials", GENERATED / "tutorials", dirs_exist_ok=True)
-
-readme = (ROOT / "README.md").read_text(encoding="utf-8")
-for here, there in {
-    "](docs/": "](",
-    "](tutorials/": "](generated/tutorials/",
-    "](CHANGELOG.md": "](changelog.md",
-    "](CITATION.cff": f"]({repository_url}/blob/main/CITATION.cff",
-    "](LICENSE": f"]({repository_url}/blob/main/LICENSE",
-}.items():
-    readme = readme.replace(here, there)
-(GENERATED / "readme.md").write_text(readme, encoding="utf-8")
+shutil.rmtree(GENERATED, ignore_errors=True)  # so that nothing of an earlier build is left
+(GENERATED / "tutorials").mkdir(parents=True)
+notebooks = {path.stem: path for path in sorted((ROOT / "tutorials").glob("*.ipynb"))}
+for path in notebooks.values():
+    shutil.copy(path, GENERATED / "tutorials")
+in_order = [name for name in ("quickstart", "trust") if name in notebooks]
+in_order += [name for name in notebooks if name not in in_order]
+(GENERATED / "tutorials.md").write_text(
+    "```{toctree}\n:hidden:\n:caption: Tutorials\n\n"
+    + "".join(f"generated/tutorials/{name}\n" for name in in_order)
+    + "```\n",
+    encoding="utf-8",
+)
 
 # The table of released weights comes from the registry
 
@@ -47,6 +49,20 @@ weights = available()[columns].reset_index()
 lines = [weights.columns, ["---"] * len(weights.columns), *weights.itertuples(index=False)]
 table = "".join("| " + " | ".join(map(str, line)) + " |\n" for line in lines)
 (GENERATED / "weights_table.md").write_text(table, encoding="utf-8")
+
+# What the commands say of themselves
+
+
+def _help_of(parser: argparse.ArgumentParser, level: int = 2) -> str:
+    text = f"{'#' * level} `{parser.prog}`\n\n```text\n{parser.format_help()}```\n\n"
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            text += "".join(_help_of(command, level + 1) for command in action.choices.values())
+    return text
+
+
+os.environ["COLUMNS"] = "88"
+(GENERATED / "commands.md").write_text(_help_of(_parser()), encoding="utf-8")
 
 extensions = [
     "myst_nb",
@@ -65,7 +81,8 @@ suppress_warnings = ["config.cache"]  # a setting below is a function
 exclude_patterns = [
     "_build",
     "benchmarks/*.md",  # parts of benchmarks.md
-    "generated/readme.md",  # a part of index.md
+    "generated/commands.md",  # a part of command_line.md
+    "generated/tutorials.md",  # a part of index.md
     "generated/weights_table.md",  # a part of weights.md
     "Thumbs.db",
     ".DS_Store",
@@ -144,7 +161,12 @@ if os.environ.get("SCDTL_DOCS_OFFLINE"):
 
 html_theme = "sphinx_book_theme"
 html_title = "scdtl"
+html_favicon = "_static/favicon.svg"
+html_static_path = ["_static"]
+html_css_files = ["css/custom.css"]
+html_context = {"default_mode": "auto"}
 html_theme_options = {
+    "navbar_persistent": [],  # the search is in the sidebar
     "path_to_docs": "docs",
     "repository_branch": "main",
     "repository_url": repository_url,

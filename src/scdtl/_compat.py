@@ -1,4 +1,4 @@
-"""The only file that knows the versions of scvi-tools and Lightning, and their traps."""
+"""The only file that knows the versions of other packages, and their traps."""
 
 from __future__ import annotations
 
@@ -92,6 +92,17 @@ def starts_script_again(trainer: Any) -> bool:
 def is_first_process() -> bool:
     """Whether this process is alone, or the one of several that speaks."""
     return not _rank_keeper.rank
+
+
+def layer_names(adata: AnnData) -> list[str]:
+    """Names of the layers; since anndata 0.13 ``None`` is among the keys, for ``X``.
+
+    Parameters
+    ----------
+    adata
+        Any AnnData.
+    """
+    return [name for name in adata.layers if name is not None]
 
 
 def forget_anndata(model_class: type[BaseModelClass], adata: AnnData) -> None:

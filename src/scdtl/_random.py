@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,15 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# torch's and NumPy's states belong to the process: threads take turns with them.
+_BORROWED = threading.RLock()
+
 
 @contextmanager
 def local_seed(seed: int) -> Iterator[None]:
     """Seed torch for the body, and leave the caller's torch and NumPy states as they were."""
-    numpy_state = np.random.get_state()  # noqa: NPY002 - libraries below may draw from it
-    with torch.random.fork_rng():
+    with _BORROWED, torch.random.fork_rng():
+        numpy_state = np.random.get_state()  # noqa: NPY002 - libraries below may draw from it
         torch.manual_seed(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002
         try:

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from scipy.sparse import csr_matrix
 
+__all__ = ["pbmc68k_counts", "toy", "toy_bulk"]
+
 _N_PROGRAMMES = 6
 
 

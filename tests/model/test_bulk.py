@@ -304,7 +304,7 @@ def test_bulk_is_imputed_to_whole_profiles_that_resemble_it():
     bulk = toy_bulk(n_samples=60)
     model = train_bulk(bulk, max_epochs=8, n_episodes=40)
     predicted = model.get_imputed_expression(library_size=1.0)
-    np.testing.assert_allclose(predicted.sum(1), 1, rtol=1e-4)
+    np.testing.assert_allclose(predicted.sum(axis=1), 1, rtol=1e-4)
     truth = np.asarray(bulk.X.toarray() if sparse.issparse(bulk.X) else bulk.X)
     truth = truth / truth.sum(1, keepdims=True)
     mean = truth.mean(0)

@@ -271,7 +271,7 @@ def test_missing_genes_are_masked(toy_model, adata):
     result = toy_model.get_imputed_expression(in_genes(adata, there), scale="counts")
     assert list(result.columns) == list(adata.var_names[there])
     depth = adata.X[:, there].toarray().sum(1)
-    np.testing.assert_allclose(result.sum(1), depth, rtol=1e-4)
+    np.testing.assert_allclose(result.sum(axis=1), depth, rtol=1e-4)
     # By hand: deviations of missing genes are 0, and they are left out of the softmax.
     module, place = toy_model.module, toy_model._gene_position()[there]
     log_mean = np.full(module.log_mean.shape, -np.inf)

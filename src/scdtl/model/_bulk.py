@@ -199,6 +199,10 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
         ----------
         **provenance
             What the file shall say of its origin: ``name``, ``species``, ``studies``, ...
+
+        Returns
+        -------
+        The weights, independent of torch and of the data.
         """
         self._check_if_trained()
         dae = self.module.dae
@@ -241,7 +245,7 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
     def get_latent_representation(
         self, adata: AnnData | None = None, indices: Sequence[int] | None = None
     ) -> np.ndarray:
-        """Return the latent of each sample, samples × ``n_latent``.
+        """Return the latent of each sample.
 
         Parameters
         ----------
@@ -250,6 +254,10 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
             the same order.
         indices
             Samples, in the order of the result; ``None`` for all.
+
+        Returns
+        -------
+        Array of samples × ``n_latent``.
         """
         return self._latent(self._query(adata, indices)[1]).cpu().numpy()
 
@@ -332,8 +340,16 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
         return torch.cat(latents).cpu().numpy()
 
 
-def as_weights(bulk: Any) -> BulkWeights:
-    """Bulk weights of whatever ``bulk=`` was given: weights, model, AnnData, name or path."""
+def as_weights(bulk: Any, verbose: bool | None = None) -> BulkWeights:
+    """Bulk weights of whatever ``bulk=`` was given: weights, model, AnnData, name or path.
+
+    Parameters
+    ----------
+    bulk
+        As in :func:`scdtl.pp.impute`.
+    verbose
+        Show the bar of a download; ``None`` as the settings say.
+    """
     if isinstance(bulk, BulkWeights):
         return bulk
     if isinstance(bulk, BulkDAE):
@@ -348,7 +364,7 @@ def as_weights(bulk: Any) -> BulkWeights:
             return model.to_weights()
         finally:
             forget_anndata(BulkDAE, shell)
-    return load_weights(bulk)
+    return load_weights(bulk, verbose=verbose)
 
 
 def ensembl_ids(adata: AnnData) -> list[str]:

@@ -243,7 +243,7 @@ class ImputationModel(BaseModelClass):
         indices: Sequence[int] | None = None,
         batch_size: int | None = None,
     ) -> np.ndarray:
-        """Return the latent of each cell, cells × ``n_latent``.
+        """Return the latent of each cell.
 
         Parameters
         ----------
@@ -253,6 +253,10 @@ class ImputationModel(BaseModelClass):
             Cells, in the order of the result; ``None`` for all.
         batch_size
             Cells per block.
+
+        Returns
+        -------
+        Array of cells × ``n_latent``.
         """
         query = self._query(adata)
         cells = query.rows(indices)

@@ -126,7 +126,7 @@ class SavedAsData(BaseModelClass):
         prefix: str | None = None,
         backup_url: str | None = None,
     ):
-        """Load a model that :meth:`save` wrote; nothing in the file is run.
+        """Load a model that :meth:`~scdtl.SCDTL.save` wrote; nothing in the file is run.
 
         Parameters
         ----------
@@ -210,6 +210,10 @@ class SavedAsData(BaseModelClass):
         ----------
         dir_path, prefix
             As in :meth:`load`.
+
+        Returns
+        -------
+        The registry, in the form that scvi-tools keeps it in.
         """
         return _read(_locate(Path(dir_path), prefix, None))[1]["registry_"]
 

@@ -47,13 +47,15 @@ def check_scale(
     n_cells
         Number of cells that are asked for.
     """
-    if scale not in get_args(Scale):
+    if not isinstance(scale, str) or scale not in get_args(Scale):
         known = ", ".join(map(repr, get_args(Scale)))
         raise ValueError(f"scale={scale!r} is unknown: choose one of {known}.")
     if replace not in get_args(Replace):
         known = ", ".join(map(repr, get_args(Replace)))
         raise ValueError(f"replace={replace!r} is unknown: choose one of {known}.")
-    if false_zero_rate is not None and not 0 < false_zero_rate < 1:
+    if false_zero_rate is not None and not (
+        isinstance(false_zero_rate, int | float | np.number) and 0 < false_zero_rate < 1
+    ):
         raise ValueError(
             f"false_zero_rate must lie between 0 and 1, as 0.05; got {false_zero_rate!r}."
         )

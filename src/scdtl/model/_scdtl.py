@@ -72,6 +72,10 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
     patch_size
         Neighbouring genes that the U-Net reads together.
 
+    See Also
+    --------
+    scdtl.pp.impute : The same in one call.
+
     Examples
     --------
     >>> import scdtl
@@ -80,10 +84,6 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
     >>> model = scdtl.SCDTL.from_bulk_model("human", adata)
     >>> model.train()
     >>> adata.layers["scdtl"] = model.get_imputed_expression(return_numpy=True)
-
-    See Also
-    --------
-    scdtl.pp.impute : the same in one call.
     """
 
     _module_cls = SCDTLModule

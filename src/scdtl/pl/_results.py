@@ -74,7 +74,9 @@ def counts_of(adata: AnnData, entry: Mapping[str, Any], layer: str | None) -> An
 
     layer = entry["params"].get("layer") if layer is None else layer
     if layer is not None and layer not in adata.layers:
-        there = ", ".join(map(str, adata.layers)) or "none"
+        from scdtl._compat import layer_names  # which imports torch
+
+        there = ", ".join(layer_names(adata)) or "none"
         raise KeyError(
             f"layer {layer!r} is not in adata.layers (there are: {there}): name the layer with "
             "the raw counts as layer=."

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from scdtl._compat import layer_names
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -19,6 +21,7 @@ logger = logging.getLogger("scdtl")
 
 _BLOCK = 1 << 22
 _LARGEST_LOG = 25
+_LARGEST_COUNT = 2**53  # beyond, not even float64 tells whole numbers apart
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 
 
@@ -88,6 +91,29 @@ def check_names(
     if key_added is not None:
         _check_key_added(adata, key_added, layer)
     _check_genes(adata, genes)
+
+
+def check_numbers(*, random_state: int, batch_size: int, max_epochs: int | None) -> None:
+    """Refuse numbers that training can't go by.
+
+    Parameters
+    ----------
+    random_state, batch_size, max_epochs
+        As in :func:`scdtl.pp.impute`.
+
+    Examples
+    --------
+    >>> from scdtl.pp._check import check_numbers
+    >>> check_numbers(random_state=0, batch_size=64, max_epochs=None)
+    """
+    numbers = {"random_state": (random_state, 0), "batch_size": (batch_size, 1)}
+    if max_epochs is not None:
+        numbers["max_epochs"] = (max_epochs, 0)
+    for name, (number, least) in numbers.items():
+        if not isinstance(number, int) or number < least:
+            raise ValueError(f"{name} must be a whole number from {least} on; got {number!r}.")
+    if random_state >= 2**64:
+        raise ValueError(f"random_state must be below 2**64; got {random_state!r}.")
 
 
 def check_anndata(adata: AnnData, *, may_be_backed: bool = False) -> None:
@@ -172,6 +198,8 @@ def check_counts(matrix: Any, *, name: str = "adata.X", hint: str = "") -> None:
         raise ValueError(f"{name} contains NaN: {advice}")
     if largest > _LARGEST_FLOAT32 or smallest < -_LARGEST_FLOAT32:
         raise ValueError(f"{name} contains infinite values: {advice}")
+    if largest > _LARGEST_COUNT:
+        raise ValueError(f"{name} contains {largest:g}, which is no number of molecules: {advice}")
     if smallest < 0:
         raise ValueError(
             f"{name} contains negative values (smallest {smallest:g}), as after scaling or batch "
@@ -206,7 +234,8 @@ def canonical_csr(matrix: Any) -> csr_matrix:
     """
     from scipy.sparse import csr_matrix, issparse
 
-    counts = csr_matrix(matrix)
+    # SciPy knows no sparse matrix of half precision.
+    counts = csr_matrix(matrix.astype(np.float32) if matrix.dtype == np.float16 else matrix)
     shared = issparse(matrix) and np.may_share_memory(counts.data, matrix.data)
     # A second look at the arrays themselves: the flags of the user's matrix may be out of date.
     counts = csr_matrix((counts.data, counts.indices, counts.indptr), shape=counts.shape)
@@ -220,6 +249,7 @@ def canonical_csr(matrix: Any) -> csr_matrix:
 def _check_batch_key(adata: AnnData, batch_key: str | None) -> None:
     if batch_key is None:
         return
+    _check_text("batch_key", batch_key)
     if batch_key not in adata.obs:
         raise KeyError(
             f"batch_key {batch_key!r} is not a column of adata.obs; "
@@ -236,6 +266,10 @@ def _check_batch_key(adata: AnnData, batch_key: str | None) -> None:
 def _check_key_added(adata: AnnData, key_added: str, layer: str | None) -> None:
     if not isinstance(key_added, str) or not key_added:
         raise TypeError(f"key_added must be a name (str) for the new layer, not {key_added!r}.")
+    if "/" in key_added or "\0" in key_added:
+        raise ValueError(
+            f"key_added={key_added!r} has a character that .h5ad can't keep in names."
+        )
     if key_added == layer:
         raise ValueError(
             f"layer and key_added are both {layer!r}, which would overwrite the counts: "
@@ -271,6 +305,8 @@ def _check_genes(adata: AnnData, genes: Sequence[str] | None) -> None:
     names = list(genes)
     if not names:
         raise ValueError("genes is empty: name at least one gene, or leave it out for all.")
+    for name in names:
+        _check_text("each of genes", name)
     unknown = [gene for gene in names if gene not in adata.var_names]
     if unknown:
         raise KeyError(
@@ -281,6 +317,11 @@ def _check_genes(adata: AnnData, genes: Sequence[str] | None) -> None:
         raise ValueError("genes names some genes more than once: give each one once.")
 
 
+def _check_text(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a name (str), not {value!r}.")
+
+
 def count_matrix(adata: AnnData, layer: str | None) -> tuple[Any, str]:
     """The matrix that holds the counts, of whatever kind, and what messages call it.
 
@@ -289,13 +330,15 @@ def count_matrix(adata: AnnData, layer: str | None) -> tuple[Any, str]:
     adata, layer
         As in :func:`scdtl.pp.impute`.
     """
+    if layer is not None:
+        _check_text("layer", layer)
     if layer is None:
         if adata.X is None:
             raise ValueError(f"adata.X is None. {other_matrices(adata, layer)}".rstrip())
         return adata.X, "adata.X"
     if layer not in adata.layers:
         raise KeyError(
-            f"layer {layer!r} is not in adata.layers; there are: {_listed(adata.layers)}."
+            f"layer {layer!r} is not in adata.layers; there are: {_listed(layer_names(adata))}."
         )
     return adata.layers[layer], f"adata.layers[{layer!r}]"
 
@@ -308,7 +351,7 @@ def other_matrices(adata: AnnData, layer: str | None) -> str:
     adata, layer
         As in :func:`scdtl.pp.impute`.
     """
-    others = [f"layer={name!r}" for name in adata.layers if name != layer]
+    others = [f"layer={name!r}" for name in layer_names(adata) if name != layer]
     if layer is not None and adata.X is not None:
         others.append("layer=None for adata.X")
     if others:

@@ -17,11 +17,11 @@ from scdtl.model import SCDTL
 from scdtl.model._bulk import as_weights, ensembl_ids
 from scdtl.model._scales import check_scale
 from scdtl.pp._blocks import each_block
-from scdtl.pp._check import check_input, check_names
+from scdtl.pp._check import check_input, check_names, check_numbers
 from scdtl.pp._counts import in_blocks, is_in_memory, read_in_blocks, training_rows
 from scdtl.pp._lazy import BlockImputer, in_place_of, lazy_layers, rows_per_block
 from scdtl.pp._memory import check_memory
-from scdtl.pp._provenance import hashes_of_call, name_of_bulk, plain, provenance
+from scdtl.pp._provenance import hashes_of_call, name_of_bulk, plain, provenance, unboxed
 from scdtl.pp._store import Store, in_pandas, require
 from scdtl.pretrained import match_genes
 from scdtl.pretrained._genes import in_words
@@ -201,6 +201,10 @@ def impute(
     >>> scdtl.pp.impute(atlas, out="imputed.zarr")  # doctest: +SKIP
     >>> atlas[:, "CD8A"].layers["scdtl"].compute()  # doctest: +SKIP
     """
+    library_size, false_zero_rate, max_epochs, batch_size, random_state = map(
+        unboxed, (library_size, false_zero_rate, max_epochs, batch_size, random_state)
+    )
+    model_kwargs, train_kwargs = unboxed(model_kwargs), unboxed(train_kwargs)
     params = {
         "layer": layer,
         "bulk": name_of_bulk(bulk),
@@ -225,9 +229,12 @@ def impute(
         "genes": genes,
     }
     check_names(adata, **names, may_be_backed=True)
+    check_numbers(random_state=random_state, batch_size=batch_size, max_epochs=max_epochs)
     sizes = check_scale(scale, replace, library_size, return_std, false_zero_rate, adata.n_obs)
     in_memory = is_in_memory(adata, layer)
     _check_place(adata, in_memory, out, lazy, copy, genes, false_zero_rate, return_std)
+    # Of several processes the first one writes; in the others the layer is lazy.
+    store = Store(out) if out is not None and is_first_process() else None
     if isinstance(bulk, AnnData):  # before its DAE is trained
         match_genes(list(adata.var_names), list(bulk.var_names), ensembl_ids(bulk))
     if verbose is None:
@@ -252,11 +259,10 @@ def impute(
         local_seed(random_state),
         _registered(adata, counts, rows, batches, batch_key, keep=return_model) as cells,
     ):
-        weights = None if bulk is None else as_weights(bulk)
-        store = None
-        if out is not None and is_first_process():  # of several processes one writes
+        weights = None if bulk is None else as_weights(bulk, verbose)
+        if store is not None:
             sha256 = None if weights is None else weights.sha256
-            store = Store(out, hashes_of_call(adata, counts, batch_index, sha256, params))
+            store.take_up(hashes_of_call(adata, counts, batch_index, sha256, params))
         if store is not None and store.is_begun:
             model = SCDTL.load(str(store.model), cells, accelerator=accelerator)
         else:
@@ -368,10 +374,10 @@ def _registered(
     keep: bool,
 ) -> Iterator[AnnData]:
     """An AnnData of counts and batch alone, on which scvi-tools may leave its notes."""
-    obs = pd.DataFrame(index=adata.obs_names[rows])
+    cells = AnnData(counts, var=pd.DataFrame(index=adata.var_names))
+    cells.obs_names = adata.obs_names[rows]  # and not above, where anndata minds repeated ones
     if batch_key is not None:
-        obs[batch_key] = batches[rows]
-    cells = AnnData(counts, obs=obs, var=pd.DataFrame(index=adata.var_names))
+        cells.obs[batch_key] = batches[rows]
     SCDTL.setup_anndata(cells, batch_key=batch_key)
     try:
         yield cells

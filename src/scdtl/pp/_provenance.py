@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,23 @@ def name_of_bulk(bulk: Any) -> str | None:
     return type(bulk).__name__
 
 
+def unboxed(value: Any) -> Any:
+    """The value with Python's own numbers in place of NumPy's, also in dictionaries.
+
+    What a file gives back is NumPy's, and half of the libraries below take only Python's.
+
+    Parameters
+    ----------
+    value
+        An argument.
+    """
+    if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
+        return value.item()
+    if isinstance(value, Mapping):
+        return {key: unboxed(item) for key, item in value.items()}
+    return value
+
+
 def plain(value: Any) -> Any:
     """The value in a form that .h5ad and .zarr can keep; objects by their description.
 
@@ -70,6 +88,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     array = np.asarray(value)
+    if array.dtype.kind in "OT" and all(isinstance(item, str) for item in array.flat):
+        array = np.array(array.tolist(), dtype=str)
     return array if array.dtype.kind in "biufU" else repr(value)
 
 

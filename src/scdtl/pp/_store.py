@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from scdtl._compat import layer_names
 from scdtl._files import written_whole
 from scdtl.pp._blocks import each_block
 
@@ -63,13 +64,11 @@ class Store:
     ----------
     path
         Where the store will be.
-    call
-        Hashes that describe the call; a partial store of another call is refused.
 
     Raises
     ------
     ValueError, FileNotFoundError, PermissionError
-        If the path is taken or can't be written to, or was begun by another call.
+        If the path is taken or can't be written to.
 
     Notes
     -----
@@ -78,38 +77,49 @@ class Store:
     are written again.
     """
 
-    def __init__(self, path: str | os.PathLike, call: dict[str, str]):
+    def __init__(self, path: str | os.PathLike):
         self.path = Path(path).absolute()
         self.partial = self.path.with_name(f"{self.path.name}.partial")
         self.growing = self.partial / self.path.name
-        self.call = call
+        self.call: dict[str, str] = {}
         self.n_done: int | None = None
-        self._check()
-
-    def _check(self) -> None:
         if self.path.exists():
             raise ValueError(f"{self.path} exists already: delete it first, or name another out.")
         if not self.path.parent.is_dir():
             raise FileNotFoundError(f"folder {self.path.parent} does not exist: make it first.")
         if not os.access(self.path.parent, os.W_OK):
             raise PermissionError(f"folder {self.path.parent} may not be written to.")
-        if not self.partial.exists():
-            return
-        advice = f"Delete {self.partial} to start anew, or name another out."
-        if not {entry.name for entry in self.partial.iterdir()} <= {
-            self.path.name,
-            _MODEL,
-            _PROGRESS,
-        }:
-            raise ValueError(f"{self.partial} was not written by scdtl. {advice}")
+        if self.partial.exists():
+            own = {self.path.name, _MODEL, _PROGRESS}
+            if not {entry.name for entry in self.partial.iterdir()} <= own:
+                raise ValueError(f"{self.partial} was not written by scdtl. {self._advice}")
+
+    @property
+    def _advice(self) -> str:
+        return f"Delete {self.partial} to start anew, or name another out."
+
+    def take_up(self, call: dict[str, str]) -> None:
+        """Look for what an earlier call of the same kind has written.
+
+        Parameters
+        ----------
+        call
+            Hashes that describe the call.
+
+        Raises
+        ------
+        ValueError
+            If the partial store is another call's.
+        """
+        self.call = call
         if not (self.partial / _PROGRESS).is_file():
-            return  # interrupted before anything was imputed
+            return  # never begun, or interrupted before anything was imputed
         progress = json.loads((self.partial / _PROGRESS).read_text())
-        differences = [name for name in self.call if progress["call"].get(name) != self.call[name]]
+        differences = [name for name in call if progress["call"].get(name) != call[name]]
         if differences:
             raise ValueError(
                 f"{self.partial} was begun by another call, which differs in: "
-                f"{', '.join(differences)}. {advice}"
+                f"{', '.join(differences)}. {self._advice}"
             )
         self.n_done = progress["n_done"]
 
@@ -294,7 +304,7 @@ def _without_results(adata: AnnData, key_added: str) -> AnnData:
         var=in_pandas(adata.var),
         uns={name: entry for name, entry in adata.uns.items() if name != key_added},
         obsm={name: entry for name, entry in adata.obsm.items() if name != f"X_{key_added}"},
-        layers={name: entry for name, entry in adata.layers.items() if name not in own},
+        layers={name: adata.layers[name] for name in layer_names(adata) if name not in own},
         varm=dict(adata.varm),
         obsp=dict(adata.obsp),
         varp=dict(adata.varp),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
 
 import pooch
 import requests
@@ -23,24 +25,30 @@ logger = logging.getLogger(__name__)
 
 RETRIES = 3
 TIMEOUT = (10.0, 30.0)  # seconds: to connect, and from one piece of the file to the next
+# GitHub keeps the files of a release on hosts of its own, and redirects to them.
+_STORAGE = {"github.com": ".githubusercontent.com"}
 _TRANSIENT = (408, 429)  # statuses below 500 that may pass: timeout, too many requests
 _FOLDER = Path(__file__).parent
 _TEMPORARY = "tmp????????"  # how pooch calls a file that is not whole
 
 
-def fetch(name: str) -> Path:
+def fetch(name: str, *, verbose: bool | None = None) -> Path:
     """Return a local file of released weights, downloaded if it has to be.
 
     Looks into the package, then into the cache (``scdtl.settings.cache_dir``), and downloads
     what is in neither. Nothing is returned, and nothing downloaded is kept, unless its sha256 is
     that of the registry. A broken transfer is tried again three times, after 1, 2 and 3 seconds;
     it is broken if connecting takes more than 10 seconds, or the next piece of the file more than
-    30. A progress bar shows unless ``scdtl.settings.verbosity`` is above ``"warning"``.
+    30. A server that sends us to another host is not followed (but GitHub to its file storage),
+    and no more is taken from it than the size in the registry.
 
     Parameters
     ----------
     name
         A name of :func:`available`.
+    verbose
+        Show a progress bar; ``None`` shows it unless ``scdtl.settings.verbosity`` is above
+        ``"warning"``.
 
     Returns
     -------
@@ -65,8 +73,10 @@ def fetch(name: str) -> Path:
     'human.safetensors'
     """
     entry = find(name)
+    if verbose is None:
+        verbose = logger.isEnabledFor(logging.WARNING)
     try:
-        return _local(entry) or _download(entry)
+        return _local(entry) or _download(entry, verbose)
     except requests.RequestException as error:
         raise ConnectionError(_explain(entry, error)) from error
     except ValueError as error:
@@ -133,7 +143,7 @@ def _is_whole(path: Path, entry: Entry) -> bool:
         return hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256
 
 
-def _download(entry: Entry) -> Path:
+def _download(entry: Entry, verbose: bool) -> Path:
     """Let pooch download to a temporary file, check the hash, and move it into place."""
     keeper = pooch.create(
         path=cached_path(entry).parent,
@@ -142,29 +152,87 @@ def _download(entry: Entry) -> Path:
         urls={entry.file: url(entry)},
         retry_if_failed=RETRIES,
     )
+    attempt = partial(_attempt, n_bytes=entry.bytes, verbose=verbose)
     with _quiet_pooch():
-        return Path(keeper.fetch(entry.file, downloader=_attempt))
+        return Path(keeper.fetch(entry.file, downloader=attempt))
 
 
-def _attempt(address: str, target: str, keeper: pooch.Pooch) -> None:
+def _attempt(
+    address: str, target: str, keeper: pooch.Pooch, *, n_bytes: int, verbose: bool
+) -> None:
     """Download once; pooch calls it again unless it raised what another attempt can't mend."""
     logger.info("downloading %s", address)
     download = pooch.HTTPDownloader(
-        progressbar=logger.isEnabledFor(logging.WARNING), chunk_size=2**16, timeout=TIMEOUT
+        progressbar=verbose,
+        chunk_size=2**16,
+        timeout=TIMEOUT,
+        hooks={"response": _stay_at_host},
     )
     try:
-        download(address, target, keeper)
+        with _Bounded(target, n_bytes) as file:
+            download(address, file, keeper)
     except requests.RequestException as error:
         if _is_final(error):
             raise ConnectionError(error) from error
         raise
 
 
+class _Refused(requests.RequestException, ValueError):
+    """What a server does and we do not go along with; requests' own final errors look like it."""
+
+
+class _Bounded:
+    """A file to write to that refuses more than it is meant to hold."""
+
+    def __init__(self, path: str, n_bytes: int) -> None:
+        self.file = open(path, "wb")
+        self.n_bytes = n_bytes
+
+    def write(self, piece: bytes) -> None:
+        if self.file.tell() + len(piece) > self.n_bytes:
+            raise _Refused(f"the server sends more than the {self.n_bytes} bytes of the registry")
+        self.file.write(piece)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+    def __enter__(self) -> _Bounded:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.file.close()
+
+
+def _stay_at_host(response: requests.Response, **options: object) -> None:
+    """Refuse a redirect to another host before it is followed; requests calls it."""
+    if response.is_redirect and not _may_follow(response.url, response.headers["location"]):
+        response.close()
+        raise _Refused(
+            f"{response.url} sends us on to {response.headers['location']}, which is refused: set "
+            "scdtl.settings.base_url (SCDTL_BASE_URL) if you trust that server"
+        )
+
+
+def _may_follow(address: str, location: str) -> bool:
+    """Whether a redirect stays at the host, or at the storage of the release's, and as safe."""
+    try:
+        # As requests will read it: what it takes for another host shall be one here too.
+        target = requests.Request("GET", urljoin(address, location)).prepare().url or ""
+        here, there = urlsplit(address), urlsplit(target)
+    except ValueError:
+        return False
+    at_storage = here.hostname in _STORAGE and (there.hostname or "").endswith(
+        _STORAGE[here.hostname]
+    )
+    same_host = there.hostname == here.hostname
+    return (same_host or at_storage) and there.scheme in ("https", here.scheme)
+
+
 def _is_final(error: requests.RequestException) -> bool:
     """Whether the server refuses for good, or the address is none."""
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return error.response.status_code < 500 and error.response.status_code not in _TRANSIENT
-    return isinstance(error, ValueError)
+    return isinstance(error, ValueError | requests.TooManyRedirects)
 
 
 @contextlib.contextmanager

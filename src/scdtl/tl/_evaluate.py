@@ -189,7 +189,7 @@ def _timed(method: Method, cells: AnnData, options: Options) -> tuple[Any, float
 def _check_settings(
     held_out_fraction: float, n_splits: int, random_state: int, impute_kwargs: dict[str, Any]
 ) -> None:
-    if not 0 < held_out_fraction < 1:
+    if not (isinstance(held_out_fraction, int | float | np.number) and 0 < held_out_fraction < 1):
         raise ValueError(
             f"held_out_fraction must lie between 0 and 1, as 0.1; got {held_out_fraction!r}."
         )

@@ -6,6 +6,7 @@ Importing this file imports none of the methods' libraries.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, distribution
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -312,6 +313,8 @@ def chosen(names: Any) -> dict[str, Method]:
         }
     if isinstance(names, str) or callable(names):
         names = [names]
+    if not isinstance(names, Iterable):
+        raise TypeError(f"methods must be a list of names and functions, not {names!r}.")
     methods: dict[str, Method] = {}
     for item in names:
         name, method = _own(item) if callable(item) else (item, METHODS.get(item))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import reduce
 from operator import add
 from typing import TYPE_CHECKING, Literal, get_args
@@ -127,7 +128,7 @@ def rank_genes_groups(
     if corr_method not in get_args(Correction):
         known = " or ".join(map(repr, get_args(Correction)))
         raise ValueError(f"corr_method={corr_method!r} is unknown: choose {known}.")
-    if n_genes is not None and n_genes < 1:
+    if n_genes is not None and (not isinstance(n_genes, int | np.integer) or n_genes < 1):
         raise ValueError(f"n_genes must be a number from 1 on, or None; got {n_genes!r}.")
     sums = dict(zip(names, sums_of_groups(counts, codes), strict=True))
     total = reduce(add, sums.values())
@@ -190,6 +191,8 @@ def _groups(adata: AnnData, groupby: str) -> tuple[np.ndarray, list[str]]:
 def _chosen(names: list[str], groups: Literal["all"] | Sequence[str], reference: str) -> list[str]:
     if isinstance(groups, str) and groups != "all":
         raise ValueError(f"groups must be 'all' or a list of groups, as [{groups!r}].")
+    if not isinstance(groups, Iterable):
+        raise ValueError(f"groups must be 'all' or a list of groups, not {groups!r}.")
     wanted = names if isinstance(groups, str) else [str(name) for name in groups]
     is_rest = reference == "rest"  # also where a group has that name, as in scanpy
     unknown = [name for name in wanted if name not in names]

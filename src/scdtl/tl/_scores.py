@@ -71,7 +71,12 @@ class Split:
             raise ValueError(
                 f"method {name!r} gave rates of shape {rates.shape} for {self.kept.shape} counts."
             )
-        explained = metrics.gene_deviance_explained(self.held_out, rates, self.kept, MIN_MOLECULES)
+        try:
+            explained = metrics.gene_deviance_explained(
+                self.held_out, rates, self.kept, MIN_MOLECULES
+            )
+        except (TypeError, ValueError) as misfit:
+            raise ValueError(f"method {name!r} gave no rates: {misfit}") from misfit
         predicted = log_cp10k(rates)
         enough = self.n_held_out >= MIN_MOLECULES
         gene_r = metrics.pearson(self._truth, predicted, axis=0)[enough]

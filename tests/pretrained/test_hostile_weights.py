@@ -1,0 +1,480 @@
+"""Tests that weights are data: forged files, registries and servers are refused in words."""
+
+from __future__ import annotations
+
+import json
+import threading
+import tracemalloc
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scdtl import SCDTL
+from scdtl.datasets import toy
+from scdtl.pretrained import _fetch, fetch, info, load_weights
+from scdtl.pretrained._registry import read_registry
+
+N_MUTATIONS = 200  # of each of the kinds below
+MOST_MEMORY = 8e6  # bytes; the toy file has 40 kB
+
+
+# Forged files
+
+
+def split(content):
+    """Header of a safetensors file, scdtl's header in it, and the tensors' bytes."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    return header, json.loads(header["__metadata__"]["scdtl"]), content[end:]
+
+
+def join(header, ours, body):
+    header["__metadata__"]["scdtl"] = ours if isinstance(ours, str) else json.dumps(ours)
+    text = json.dumps(header).encode("utf-8", "surrogatepass")
+    return len(text).to_bytes(8, "little") + text + body
+
+
+def tensor_of(rng, header):
+    return header[str(rng.choice([key for key in header if key != "__metadata__"]))]
+
+
+def flip_bits(rng, content):
+    changed = bytearray(content)
+    for position in rng.integers(len(content), size=rng.integers(1, 9)):
+        changed[position] ^= 1 << rng.integers(8)
+    return bytes(changed)
+
+
+def flip_bits_of_header(rng, content):
+    end = 8 + int.from_bytes(content[:8], "little")
+    return flip_bits(rng, content[:end]) + content[end:]
+
+
+def cut(rng, content):
+    return content[: rng.integers(len(content))]
+
+
+def append(rng, content):
+    return content + rng.bytes(rng.integers(1, 5_000))
+
+
+def cut_out(rng, content):
+    start, end = np.sort(rng.integers(len(content), size=2))
+    return content[:start] + content[end:]
+
+
+def announce_another_header(rng, content):
+    length = int(rng.choice([0, 1, 2**20, 10**8, 2**31, 2**40, 2**63 - 1]))
+    length += int(rng.integers(8))
+    return length.to_bytes(8, "little") + content[8:]
+
+
+def swap_types(rng, content):
+    header, ours, body = split(content)
+    types = ["F64", "F32", "F16", "BF16", "I64", "I32", "I16", "U8", "BOOL", "F8_E4M3", "X", ""]
+    tensor_of(rng, header)["dtype"] = str(rng.choice(types))
+    return join(header, ours, body)
+
+
+def declare_shapes(rng, content):
+    header, ours, body = split(content)
+    shapes = [[2**40], [2**32, 2**32], [2**63 - 1, 2], [0, 2**62], [], [0], [-1], [1] * 60, ["4"]]
+    tensor = tensor_of(rng, header)
+    tensor["shape"] = shapes[rng.integers(len(shapes))]
+    if rng.random() < 0.5:
+        tensor["data_offsets"] = [0, 2**62]
+    return join(header, ours, body)
+
+
+def move_offsets(rng, content):
+    header, ours, body = split(content)
+    offsets = tensor_of(rng, header)["data_offsets"]
+    offsets[rng.integers(2)] += int(rng.choice([-64, -2, 2, 64, 2**31, 2**62]))
+    return join(header, ours, body)
+
+
+def rename_tensors(rng, content):
+    header, ours, body = split(content)
+    name = str(rng.choice([key for key in header if key != "__metadata__"]))
+    others = ["../../etc/passwd", "/etc/passwd", "a\\b", "", "\x00", "log_mean", "é" * 999, name]
+    header[others[rng.integers(len(others))]] = header.pop(name)
+    return join(header, ours, body)
+
+
+VALUES = [
+    *(None, True, -1, 0, 1.0, 2**70, float("nan"), float("inf"), "", "../../x", "\ud800", "a\0b"),
+    *([], [[]], {}, {"n_hidden": 16}, ["CD4"] * 40, [""] * 40, [None] * 40, ["\ud800"] * 40),
+    *({"n_hidden": True, "n_latent": 4}, {"n_hidden": 2**40, "n_latent": 2**40}),
+    {"n_hidden": 16, "n_latent": 4, "patch_size": 2**40},
+    *({"n_hidden": -16, "n_latent": 4}, {"n_hidden": 16.0, "n_latent": 4}),
+    *({"species": ["human"]}, {"name": {}}, {"name": "a\0b"}, {"species": "\ud800"}),
+    [f"../../{number}" for number in range(40)],
+]
+
+
+def change_our_header(rng, content):
+    header, ours, body = split(content)
+    ours[str(rng.choice(list(ours)))] = VALUES[rng.integers(len(VALUES))]
+    if rng.random() < 0.2:
+        del ours[str(rng.choice(list(ours)))]
+    return join(header, ours, body)
+
+
+def change_a_gene(rng, content):
+    header, ours, body = split(content)
+    genes = ours[str(rng.choice(["genes", "ensembl_ids"]))]
+    odd = ["", "../x", "GENE1", "\ud800", "\0", "__", "é", "a/b", " ", 7, None, ["GENE1"]]
+    genes[rng.integers(40)] = odd[rng.integers(len(odd))]
+    return join(header, ours, body)
+
+
+def replace_our_header(rng, content):
+    header, _, body = split(content)
+    texts = ["", "{", "[1]", '"schema"', "7", "null", "[" * 100_000, '{"schema": ' + "9" * 9_999]
+    texts += ['{"schema": {"a":' * 9_999, '{"schema": 1}', '{"schema": true}', "\ufeff{}"]
+    return join(header, texts[rng.integers(len(texts))], body)
+
+
+def change_values(rng, content):
+    header, ours, body = split(content)
+    start, end = tensor_of(rng, header)["data_offsets"]
+    position = start + 2 * int(rng.integers((end - start) // 2))
+    odd = np.array([np.nan, np.inf, -np.inf, 65504, -1, 0], np.float16)
+    value = odd[rng.integers(len(odd))].tobytes()
+    return join(header, ours, body[:position] + value + body[position + 2 :])
+
+
+KINDS = [
+    flip_bits,
+    flip_bits_of_header,
+    cut,
+    append,
+    cut_out,
+    announce_another_header,
+    swap_types,
+    declare_shapes,
+    move_offsets,
+    rename_tensors,
+    change_our_header,
+    change_a_gene,
+    replace_our_header,
+    change_values,
+]
+
+
+def assert_sound(weights):
+    """What a model relies on."""
+    n_genes, width = len(weights.genes), weights.architecture["n_hidden"]
+    assert len(set(weights.genes)) == n_genes
+    assert all(weights.genes)
+    assert len(weights.ensembl_ids) == n_genes
+    assert set(weights.architecture) == {"n_hidden", "n_latent"}
+    assert weights.tensors["encoder.genes.weight"].shape == (width, n_genes)
+    assert np.array_equal(np.sort(weights.tensors["gene_order"]), np.arange(n_genes))
+    for key, value in weights.tensors.items():
+        assert value.dtype == (np.int32 if key == "gene_order" else np.float32)
+        assert np.isfinite(value).all()
+    assert isinstance(weights.name, str)
+
+
+@pytest.mark.parametrize("mutate", KINDS, ids=[kind.__name__ for kind in KINDS])
+def test_a_forged_file_is_refused_by_name_or_sound(toy_weights_file, tmp_path, mutate):
+    content = toy_weights_file.read_bytes()
+    path = tmp_path / "forged.safetensors"
+    n_refused = 0
+    tracemalloc.start()
+    try:
+        for seed in range(N_MUTATIONS):
+            path.write_bytes(mutate(np.random.default_rng(seed), content))
+            try:
+                weights = load_weights(path)
+            except ValueError as error:
+                n_refused += 1
+                assert str(error).startswith(str(path))  # noqa: PT017 - either way is right
+                assert "write it again with scdtl.BulkDAE.export" in str(error)  # noqa: PT017
+                assert len(str(error)) < 1_000  # noqa: PT017
+            else:
+                assert_sound(weights)
+        assert tracemalloc.get_traced_memory()[1] < MOST_MEMORY
+    finally:
+        tracemalloc.stop()
+    assert n_refused
+
+
+@pytest.mark.parametrize("size", [2**29 + 1, 2**40])
+def test_an_oversized_file_is_not_read(tmp_path, size):
+    path = tmp_path / "large.safetensors"
+    with path.open("wb") as file:
+        file.truncate(size)  # takes no room on the disk
+    with pytest.raises(ValueError, match=rf"large\.safetensors has {size} bytes, .* at most"):
+        load_weights(path)
+
+
+def test_a_tensor_may_not_ask_for_more_than_the_header_explains(toy_weights_file, tmp_path):
+    header, ours, body = split(toy_weights_file.read_bytes())
+    n_latents = 200_000
+    start = len(body)
+    header["latents"] |= {"shape": [n_latents, 4], "data_offsets": [start, start + n_latents * 8]}
+    path = tmp_path / "latents.safetensors"
+    path.write_bytes(join(header, ours, body + bytes(n_latents * 8)))
+    with pytest.raises(ValueError, match=r"latents\.safetensors "):
+        load_weights(path)
+
+
+def test_a_well_formed_file_with_too_many_pseudo_cells_is_refused(toy_weights_file, tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    header, _, _ = split(toy_weights_file.read_bytes())
+    tensors = load_file(toy_weights_file) | {"latents": np.zeros((100_001, 4), np.float16)}
+    path = tmp_path / "latents.safetensors"
+    save_file(tensors, path, metadata=header["__metadata__"])
+    with pytest.raises(ValueError, match="100001 pseudo-cells"):
+        load_weights(path)
+
+
+def test_weights_of_another_species_are_refused(toy_weights_file, tmp_path):
+    header, ours, body = split(toy_weights_file.read_bytes())
+    ours["provenance"]["species"] = "zebrafish"
+    ours["genes"] = [f"ENSDARG{number:011d}" for number in range(40)]
+    path = tmp_path / "fish.safetensors"
+    path.write_bytes(join(header, ours, body))
+    adata = toy()
+    SCDTL.setup_anndata(adata)
+    with pytest.raises(ValueError, match="Only 0 of 40"):
+        SCDTL.from_bulk_model(path, adata)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../../human", "/etc/passwd/human", "..\\human", "human\0", "x" * 5_000, "", "~/human", "."],
+    ids=lambda name: ascii(name)[:14],
+)
+def test_a_name_that_is_neither_weights_nor_a_file_is_not_found(name):
+    with pytest.raises(FileNotFoundError, match="among the released weights"):
+        load_weights(name)
+
+
+@pytest.mark.parametrize("value", [5, None, ["human"], b"human"], ids=repr)
+def test_what_is_neither_name_nor_path_is_refused(value):
+    with pytest.raises(TypeError, match="by a name or a path"):
+        load_weights(value)
+
+
+# Forged registries
+
+
+@pytest.mark.parametrize("ask", [fetch, info, load_weights])
+@pytest.mark.parametrize(
+    ("slot", "value"),
+    [
+        *[("sha256", value) for value in (None, "", "0" * 63, "0" * 65, "0" * 64 + "\n", 5)],
+        *[("file", value) for value in ("../x.safetensors", "/x.safetensors", "a/b.safetensors")],
+        *[("file", value) for value in ("a\\b.safetensors", "x.pkl", "x.safetensors\n", "", 5)],
+        *[("bytes", value) for value in (0, -1, "9", 1.5, True, None)],
+        ("more", 1),
+    ],
+    ids=repr,
+)
+def test_a_registry_entry_that_is_not_plain_is_refused(toy_registry, ask, slot, value):
+    content = json.loads(toy_registry.read_text())
+    content["weights"]["toy"][slot] = value
+    toy_registry.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="registry"):
+        ask("toy")
+
+
+@pytest.mark.parametrize("name", ["../../toy", "/toy", "a\\toy", "", "toy.x", "to y"])
+def test_a_registry_with_a_path_for_a_name_is_refused(toy_registry, name):
+    content = json.loads(toy_registry.read_text())
+    content["weights"][name] = content["weights"]["toy"]
+    toy_registry.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="no plain name in the registry"):
+        read_registry()
+
+
+@pytest.mark.parametrize(
+    ("slot", "value"),
+    [
+        *[("version", value) for value in ("..", "../..", "/tmp", "a/b", "a\\b", "", None)],
+        *[("base_url", value) for value in ("file:///etc/", "ftp://x/", "", None, 5)],
+        *[("weights", value) for value in (None, ["toy"], {"toy": None}, {"toy": {}})],
+    ],
+    ids=repr,
+)
+def test_a_registry_that_leads_elsewhere_is_refused(toy_registry, slot, value):
+    content = json.loads(toy_registry.read_text())
+    content[slot] = value
+    toy_registry.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="registry"):
+        read_registry()
+
+
+# Servers that lead elsewhere
+
+
+class Server(ThreadingHTTPServer):
+    """Sends its content, unless it is told where to redirect to."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, content):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.content = content
+        self.status = 302
+        self.location = None
+        self.announces = True
+        self.requested = []
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.url_by_name = f"http://localhost:{self.server_port}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        server = self.server
+        server.requested.append(self.path)
+        if server.location is not None and self.path != "/moved":
+            self.send_response(server.status)
+            self.send_header("Location", server.location)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_response(200)
+        if server.announces:
+            self.send_header("Content-Length", str(len(server.content)))
+        self.end_headers()
+        self.wfile.write(server.content)
+
+    def log_message(self, *args):
+        """Say nothing."""
+
+
+@pytest.fixture
+def servers(toy_registry, toy_weights_file, monkeypatch):
+    """The one that we ask, and another one; both would give the right file."""
+    content = toy_weights_file.read_bytes()
+    with Server(content) as asked, Server(content) as other:
+        threads = [
+            threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+            for server in (asked, other)
+        ]
+        for thread in threads:
+            thread.start()
+        monkeypatch.setenv("SCDTL_BASE_URL", asked.url)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+        yield asked, other
+        for server, thread in zip((asked, other), threads, strict=True):
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_to_another_host_is_refused_and_not_followed(servers, status):
+    asked, other = servers
+    asked.status, asked.location = status, f"{other.url_by_name}/toy.safetensors"
+    with pytest.raises(
+        ConnectionError,
+        match=r"toy\.safetensors sends us on to http://localhost.*which is refused",
+    ):
+        fetch("toy")
+    assert asked.requested == ["/toy.safetensors"]  # and another attempt would not mend it
+    assert other.requested == []
+    assert not any(Path(info("toy")["path"]).parent.iterdir())
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "//localhost:{port}/toy.safetensors",
+        "http://127.0.0.1@localhost:{port}/toy.safetensors",
+        "HTTP://LOCALHOST:{port}/toy.safetensors",
+        "ftp://127.0.0.1/toy.safetensors",
+        "file:///etc/passwd",
+        "http://[broken/toy.safetensors",
+        "http:\\\\localhost:{port}/toy.safetensors",
+        "http:///toy.safetensors",
+    ],
+)
+def test_an_address_in_disguise_is_refused(servers, location):
+    asked, other = servers
+    asked.location = location.format(port=other.server_port)
+    with pytest.raises(ConnectionError, match="which is refused|30 redirects"):
+        fetch("toy")
+    assert other.requested == []
+
+
+def test_a_second_redirect_is_looked_at_too(servers):
+    asked, other = servers
+    asked.location = f"{other.url}/toy.safetensors"
+    other.location = f"{asked.url_by_name}/moved"
+    with pytest.raises(ConnectionError, match="sends us on to http://localhost"):
+        fetch("toy")
+    assert asked.requested == other.requested == ["/toy.safetensors"]
+
+
+@pytest.mark.parametrize("location", ["/moved", "moved", "{url}/moved"])
+def test_a_redirect_within_the_host_is_followed(servers, location):
+    asked, other = servers
+    asked.location = location.format(url=other.url)  # another port, the same host
+    assert fetch("toy").read_bytes() == asked.content
+
+
+def test_a_circle_of_redirects_ends(servers):
+    asked, _ = servers
+    asked.location = "/toy.safetensors"
+    with pytest.raises(ConnectionError, match="30 redirects"):
+        fetch("toy")
+    assert len(asked.requested) <= 31
+
+
+@pytest.mark.parametrize("announces", [True, False])
+def test_no_more_is_taken_than_the_registry_says(servers, announces):
+    asked, _ = servers
+    asked.announces = announces
+    n_bytes = len(asked.content)
+    asked.content = asked.content + bytes(2**20)
+    with pytest.raises(ConnectionError, match=f"sends more than the {n_bytes} bytes"):
+        fetch("toy")
+    assert len(asked.requested) == 1
+    assert not any(Path(info("toy")["path"]).parent.iterdir())
+
+
+STORAGE = "https://release-assets.githubusercontent.com/x?sig=1"
+
+
+@pytest.mark.parametrize(
+    ("address", "location"),
+    [
+        ("https://github.com/a/b", STORAGE),
+        ("http://mirror.org/a", "https://mirror.org/a"),
+        ("https://mirror.org/a", "https://MIRROR.org:443/b"),
+    ],
+)
+def test_storage_of_the_release_and_safer_addresses_are_followed(address, location):
+    assert _fetch._may_follow(address, location)
+
+
+@pytest.mark.parametrize(
+    ("address", "location"),
+    [
+        ("https://github.com/a/b", STORAGE.replace("https", "http")),
+        ("https://github.com/a/b", "https://githubusercontent.com.evil.org/x"),
+        ("https://github.com/a/b", "https://evilgithubusercontent.com/x"),
+        ("https://github.com.evil.org/a/b", STORAGE),
+        ("https://mirror.org/a", "http://mirror.org/a"),
+        ("https://mirror.org/a", STORAGE),
+        ("https://mirror.org/a", "https://mirror.org.evil.org/a"),
+    ],
+)
+def test_less_safe_or_similar_addresses_are_refused(address, location):
+    assert not _fetch._may_follow(address, location)
+
+
+def test_verbose_decides_on_the_bar_before_the_settings(servers, capfd):
+    fetch("toy", verbose=False)
+    assert capfd.readouterr().err == ""
+    Path(info("toy")["path"]).unlink()
+    load_weights("toy", verbose=True)
+    assert "100%|" in capfd.readouterr().err
