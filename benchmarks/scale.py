@@ -40,7 +40,7 @@ OWN = ("zero-shot", "scdtl", "store", "store-zero")
 SIZES = (
     (12_000, 1_000, (*OWN[:3], "magic", "alra", "scvi-30")),
     (5_000, 5_000, ("scdtl", "scvi-30")),
-    (12_000, 10_000, (*OWN[:3], "magic", "alra", "scvi-30")),
+    (12_000, 10_000, (*OWN[:3], "magic", "alra")),
     (12_000, 50_000, ("store", "store-zero", "magic", "alra")),
     (2_000, 10_000, ("store", "store-zero", "magic", "alra")),
     (2_000, 100_000, ("store", "store-zero", "magic", "alra")),

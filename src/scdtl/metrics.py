@@ -416,6 +416,8 @@ def _scale_to(depth: FloatArray, rates: Matrix) -> FloatArray:
 
 
 def _row_sums(matrix: Matrix) -> FloatArray:
+    if sparse.issparse(matrix):  # to sum the rows of a COO matrix, SciPy 1.18 changes it
+        matrix = sparse.csr_array(matrix)
     return np.asarray(matrix.sum(axis=1, dtype=np.float64)).ravel()
 
 

@@ -36,7 +36,7 @@ def small_blocks(monkeypatch):
 @pytest.fixture
 def adata(adata):
     """The toy of two batches with its counts alone."""
-    adata.layers.clear()
+    del adata.layers["rates"]
     return adata
 
 

@@ -190,7 +190,7 @@ class Store:
         root = self._open()
         var = read_elem(root["var"])
         write_elem(root, "var", var.assign(**about_genes))
-        write_elem(root, f"uns/{key_added}", provenance)
+        write_elem(root["uns"], key_added, provenance)
         shape, n_rows = counts.shape, counts.chunksize[0]
         for part, name in enumerate(names):
             if imputer.gives_sparse(part):
