@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import logging
 import os
+import shutil
 import sys
 import warnings
 from pathlib import Path
@@ -232,6 +233,8 @@ def _impute(options: argparse.Namespace) -> None:
         raise ValueError(f"--backed writes a zarr store: name the output {output.stem}.zarr")
     genes = None if options.genes is None else _read_genes(options.genes)
     adata = _read_h5ad(options.input, backed=options.backed)
+    if out is None and genes is None and options.false_zero_rate is None:
+        _check_space(output, adata.n_obs * adata.n_vars * 4 * (1 + options.return_std))
     bulk = _bulk(options.bulk)
 
     from scdtl.pp import impute
@@ -329,6 +332,16 @@ def _output_file(path: Path, *suffixes: str) -> Path:
     if not os.access(path.parent, os.W_OK):
         raise PermissionError(f"output folder {path.parent} may not be written to")
     return path.resolve()
+
+
+def _check_space(path: Path, n_bytes: int) -> None:
+    """Refuse what a disk does not hold, before any work: on a full one HDF5 crashes."""
+    free = shutil.disk_usage(path.parent).free
+    if n_bytes > free:
+        raise OSError(
+            f"no space left for {path}: the layer alone takes {n_bytes / 2**20:,.0f} MiB, and "
+            f"{free / 2**20:,.0f} MiB are free. Write to another disk, or fewer --genes"
+        )
 
 
 def _read_h5ad(path: Path, *, backed: bool = False) -> AnnData:

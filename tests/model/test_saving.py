@@ -22,6 +22,7 @@ from scdtl import SCDTL, BulkDAE
 from scdtl._random import local_seed
 from scdtl.datasets import toy, toy_bulk
 from scdtl.model import _saving
+from scdtl.pretrained import load_weights
 
 OLD = Path(__file__).parent / "saved_0_1"
 
@@ -538,6 +539,15 @@ def test_whatever_a_signed_header_says_is_refused_or_loaded(with_data, saved, fo
 # Files of released versions
 
 
+def old_bulk(expected, names):
+    """The bulk samples that the files of version 0.1 were made from."""
+    return anndata.AnnData(
+        expected["bulk"],
+        obs=pd.DataFrame({"study": expected["study"]}, index=[f"s{i}" for i in range(30)]),
+        var=pd.DataFrame(index=names),
+    )
+
+
 def test_models_of_version_0_1_load_and_say_what_they_said():
     expected = np.load(OLD / "expected.npz", allow_pickle=False)
     names = load(OLD / "scdtl").get_var_names()
@@ -553,13 +563,31 @@ def test_models_of_version_0_1_load_and_say_what_they_said():
     assert not model.transfer_["dropped"]
     assert len(model.history["train_loss"]) > 1
 
-    samples = anndata.AnnData(
-        expected["bulk"],
-        obs=pd.DataFrame({"study": expected["study"]}, index=[f"s{i}" for i in range(30)]),
-        var=pd.DataFrame(index=names),
-    )
+    samples = old_bulk(expected, names)
     bulk_model = load(OLD / "bulk", cls=BulkDAE)
     assert bulk_model.is_trained
     np.testing.assert_allclose(
         imputed(bulk_model, samples), expected["bulk_imputed"], rtol=1e-4, atol=1e-3
     )
+
+
+def test_weights_of_version_0_1_load_and_start_a_model(adata):
+    weights = load_weights(OLD / "weights.safetensors")
+    expected = np.load(OLD / "expected.npz", allow_pickle=False)
+    bulk = old_bulk(expected, load(OLD / "bulk", cls=BulkDAE).get_var_names())
+    of_model = load(OLD / "bulk", bulk, cls=BulkDAE).to_weights()
+    assert weights.name == "old"
+    assert weights.genes == of_model.genes
+    assert weights.tensors.keys() == of_model.tensors.keys()
+    for name, tensor in weights.tensors.items():
+        if name == "latents":  # of pseudo-cells that are drawn
+            continue
+        np.testing.assert_allclose(tensor, of_model.tensors[name], rtol=2e-3, atol=1e-6)
+    SCDTL.setup_anndata(adata)
+    assert SCDTL.from_bulk_model(weights, adata).transfer_["n_genes_matched"] == 40
+
+
+def test_a_bulk_model_without_its_data_says_that_it_can_not_be_exported(tmp_path):
+    model = load(OLD / "bulk", cls=BulkDAE)
+    with pytest.raises(ValueError, match="load the model with"):
+        model.export(tmp_path / "weights.safetensors")

@@ -203,8 +203,18 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
         Returns
         -------
         The weights, independent of torch and of the data.
+
+        Raises
+        ------
+        ValueError
+            If the model was loaded without its data: weights hold latents of pseudo-cells.
         """
         self._check_if_trained()
+        if self.adata is None:
+            raise ValueError(
+                "Weights hold latents of pseudo-cells, which are drawn from the bulk samples: load "
+                "the model with them, BulkDAE.load(path, adata)."
+            )
         dae = self.module.dae
         tensors = {name: value.cpu().numpy() for name, value in dae.state_dict().items()}
         # Bulk has one batch; its embedding is a constant, and belongs to the bias.

@@ -1,4 +1,4 @@
-"""Writes the models of this folder, and what they say of the toy data: files of version 0.1."""
+"""Writes models and weights, and what they say of the toy data: files of version 0.1."""
 
 from pathlib import Path
 
@@ -20,6 +20,7 @@ with local_seed(0):
     model.train(enable_progress_bar=False)
 model.save(FOLDER / "scdtl", overwrite=True)
 bulk_model.save(FOLDER / "bulk", overwrite=True)
+bulk_model.export(FOLDER / "weights.safetensors", name="old")
 np.savez_compressed(
     FOLDER / "expected.npz",
     counts=cells.X.toarray(),

@@ -1,0 +1,125 @@
+"""Faults in the middle of writing, killed processes and full disks, leave no half file."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import subprocess
+import sys
+
+import anndata
+import numpy as np
+import pytest
+
+from scdtl import SCDTL
+from scdtl.cli import main
+from scdtl.datasets import toy
+from scdtl.pp import impute
+from scdtl.pretrained import load_weights
+
+KILLED_WHILE_WRITING = """
+import os, signal, sys
+{imports}
+
+original = {function}
+
+def killed(*args, **kwargs):
+    original(*args, **kwargs)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+{function} = killed
+{call}
+"""
+
+
+def kill(folder, imports, function, call):
+    """Run a process that is killed once a function has written a part."""
+    script = KILLED_WHILE_WRITING.format(imports=imports, function=function, call=call)
+    done = subprocess.run([sys.executable, "-c", script], cwd=folder, check=False, timeout=120)
+    assert done.returncode == -signal.SIGKILL
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    """A folder on a disk of 64 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("this user may not mount a small disk")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.slow
+def test_the_command_killed_while_it_writes_leaves_the_earlier_file(tmp_path):
+    toy().write_h5ad(tmp_path / "toy.h5ad")
+    before = (tmp_path / "toy.h5ad").read_bytes()
+    words = ["impute", "toy.h5ad", "-o", "toy.h5ad", "--bulk", "none", "--max-epochs", "1"]
+    kill(
+        tmp_path,
+        "import anndata\nfrom scdtl.cli import main",
+        "anndata.AnnData.write_h5ad",
+        f"main({words})",
+    )
+    assert (tmp_path / "toy.h5ad").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_an_export_killed_while_it_writes_leaves_the_earlier_weights(toy_weights_file, tmp_path):
+    path = tmp_path / "mine.safetensors"
+    path.write_bytes(toy_weights_file.read_bytes())
+    before = load_weights(path).sha256
+    kill(
+        tmp_path,
+        "import pathlib, scdtl",
+        "pathlib.Path.write_bytes",
+        f"scdtl.pretrained.save_weights(scdtl.pretrained.load_weights({str(path)!r}), "
+        f"{str(path)!r})",
+    )
+    assert load_weights(path).sha256 == before
+
+
+@pytest.mark.slow
+def test_training_killed_before_anything_is_imputed_starts_anew(tmp_path):
+    toy().write_h5ad(tmp_path / "toy.h5ad")
+    options = {"bulk": None, "max_epochs": 1, "verbose": False}
+    kill(
+        tmp_path,
+        "import anndata, scdtl",
+        "scdtl.SCDTL.train",
+        f"scdtl.pp.impute(anndata.read_h5ad('toy.h5ad'), out='out.zarr', **{options})",
+    )
+    assert not (tmp_path / "out.zarr").exists()
+    adata = toy()
+    impute(adata, out=tmp_path / "out.zarr", **options)
+    expected = impute(toy(), copy=True, **options).layers["scdtl"]
+    np.testing.assert_array_equal(
+        anndata.read_zarr(tmp_path / "out.zarr").layers["scdtl"], expected
+    )
+
+
+def test_a_full_disk_is_an_error_and_leaves_no_half_results(full_disk, tmp_path, capsys):
+    adata = anndata.concat([toy()] * 20, index_unique="-")
+    path = tmp_path / "in.h5ad"
+    adata.write_h5ad(path)
+    words = ["impute", str(path), "--bulk", "none", "--max-epochs", "0", "--quiet"]
+    for name in ("out.h5ad", "out.zarr"):
+        assert main([*words, "-o", str(full_disk / name)]) == 1
+        message = capsys.readouterr().err
+        assert message.startswith("scdtl: error: ")
+        assert message.count("\n") == 1
+        assert "o space left" in message
+        assert not (full_disk / name).exists()
+    with pytest.raises(OSError, match=r"space") as error:
+        impute(adata, out=full_disk / "again.zarr", bulk=None, max_epochs=0, verbose=False)
+    assert error.value.errno == errno.ENOSPC
+    assert "scdtl" not in adata.layers
+
+
+def test_a_model_that_does_not_fit_on_the_disk_leaves_nothing(full_disk, toy_model):
+    with pytest.raises(OSError, match="space"):
+        toy_model.save(full_disk / "model")
+    assert not list(full_disk.rglob("*.safetensors"))
+    with pytest.raises(FileNotFoundError):
+        SCDTL.load(full_disk / "model", adata=False)
