@@ -212,8 +212,8 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
         self._check_if_trained()
         if self.adata is None:
             raise ValueError(
-                "Weights hold latents of pseudo-cells, which are drawn from the bulk samples: load "
-                "the model with them, BulkDAE.load(path, adata)."
+                "Weights hold latents of pseudo-cells, which are drawn from the bulk samples: "
+                "load the model with them, BulkDAE.load(path, adata)."
             )
         dae = self.module.dae
         tensors = {name: value.cpu().numpy() for name, value in dae.state_dict().items()}
