@@ -33,7 +33,8 @@ shutil.rmtree(GENERATED, ignore_errors=True)  # so that nothing of an earlier bu
 notebooks = {path.stem: path for path in sorted((ROOT / "tutorials").glob("*.ipynb"))}
 for path in notebooks.values():
     shutil.copy(path, GENERATED / "tutorials")
-in_order = [name for name in ("quickstart", "trust") if name in notebooks]
+FIRST = ("quickstart", "trust", "downstream", "own_bulk", "large_data", "in_scvi_tools")
+in_order = [name for name in FIRST if name in notebooks]
 in_order += [name for name in notebooks if name not in in_order]
 (GENERATED / "tutorials.md").write_text(
     "```{toctree}\n:hidden:\n:caption: Tutorials\n\n"

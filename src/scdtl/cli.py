@@ -239,25 +239,26 @@ def _impute(options: argparse.Namespace) -> None:
 
     from scdtl.pp import impute
 
-    impute(
-        adata,
-        layer=options.layer,
-        bulk=bulk,
-        batch_key=options.batch_key,
-        key_added=options.key_added,
-        scale=options.scale,
-        replace=options.replace,
-        false_zero_rate=options.false_zero_rate,
-        genes=genes,
-        max_epochs=options.max_epochs,
-        batch_size=options.batch_size,
-        accelerator=options.accelerator,
-        devices=options.devices,
-        random_state=options.random_state,
-        return_std=options.return_std,
-        out=out,
-        verbose=not options.quiet,
-    )
+    with contextlib.redirect_stdout(sys.stderr):  # Lightning's progress bar
+        impute(
+            adata,
+            layer=options.layer,
+            bulk=bulk,
+            batch_key=options.batch_key,
+            key_added=options.key_added,
+            scale=options.scale,
+            replace=options.replace,
+            false_zero_rate=options.false_zero_rate,
+            genes=genes,
+            max_epochs=options.max_epochs,
+            batch_size=options.batch_size,
+            accelerator=options.accelerator,
+            devices=options.devices,
+            random_state=options.random_state,
+            return_std=options.return_std,
+            out=out,
+            verbose=not options.quiet,
+        )
     if out is None:
         with written_whole(output) as file:
             adata.write_h5ad(file)
@@ -273,18 +274,19 @@ def _evaluate(options: argparse.Namespace) -> None:
     from scdtl.tl import evaluate
     from scdtl.tl._evaluation import table
 
-    evaluation = evaluate(
-        adata,
-        layer=options.layer,
-        methods=options.methods,
-        bulk=bulk,
-        batch_key=options.batch_key,
-        held_out_fraction=options.held_out_fraction,
-        n_splits=options.splits,
-        random_state=options.random_state,
-        max_epochs=options.max_epochs,
-        verbose=not options.quiet,
-    )
+    with contextlib.redirect_stdout(sys.stderr):
+        evaluation = evaluate(
+            adata,
+            layer=options.layer,
+            methods=options.methods,
+            bulk=bulk,
+            batch_key=options.batch_key,
+            held_out_fraction=options.held_out_fraction,
+            n_splits=options.splits,
+            random_state=options.random_state,
+            max_epochs=options.max_epochs,
+            verbose=not options.quiet,
+        )
     print(table(evaluation.scores))
     print(evaluation.verdict)
     if page:
