@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy import sparse, stats
+from scipy import sparse, special, stats
 from sklearn import metrics as sklearn_metrics
 
 from scdtl import metrics
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 SHAPE = (30, 12)
+METRICS = [metrics.poisson_deviance, metrics.mse, metrics.rmse, metrics.l1, metrics.pearson]
 SHAPES = st.tuples(st.integers(2, 8), st.integers(2, 8))
 COUNTS = SHAPES.flatmap(lambda shape: arrays(np.int64, shape, elements=st.integers(0, 50)))
 EXPRESSION = SHAPES.flatmap(
@@ -44,7 +50,8 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def poisson_loss(counts: np.ndarray, rates: np.ndarray) -> float:
     """The loss of OpenProblems' denoising task, with the prediction as the rate."""
-    scaled = counts.sum(axis=1, keepdims=True) * rates / rates.sum(axis=1, keepdims=True)
+    total = rates.sum(axis=1, keepdims=True)
+    scaled = counts.sum(axis=1, keepdims=True) * rates / np.where(total > 0, total, 1)
     loss = torch.nn.functional.poisson_nll_loss(
         torch.tensor(scaled), torch.tensor(counts), log_input=False, eps=1e-6
     )
@@ -67,9 +74,22 @@ def test_poisson_deviance_is_infinite_only_for_molecules_seen_at_rate_zero() -> 
     np.testing.assert_array_equal(deviance, [0, np.inf])
 
 
+def test_cells_and_genes_without_molecules_have_the_deviance_of_their_rates() -> None:
+    # d(0, μ) = 2μ; the matrix is wider than it is high.
+    counts, rates = np.array([[1, 0, 0], [0, 0, 0]]), np.array([[1, 1, 2], [1, 0, 4]])
+    per_cell = metrics.poisson_deviance(counts, rates, axis=1)
+    np.testing.assert_allclose(per_cell, [6 / 3, 10 / 3])
+    per_gene = metrics.poisson_deviance(counts, rates, axis=0)
+    np.testing.assert_allclose(per_gene, [2 / 2, 2 / 2, 12 / 2])
+    empty = sparse.csr_matrix(counts.shape)
+    assert metrics.poisson_deviance(empty, rates) == pytest.approx(18 / 6)
+    assert metrics.poisson_deviance(empty, empty) == 0
+
+
 def test_poisson_score_equals_torch(
     counts: np.ndarray, rates: np.ndarray, observed: np.ndarray
 ) -> None:
+    rates[5] = 0  # a cell for which nothing is predicted keeps rate 0
     none, perfect = poisson_loss(counts, observed), poisson_loss(counts, counts.astype(float))
     expected = (none - poisson_loss(counts, rates)) / (none - perfect)
     assert metrics.poisson_score(counts, rates, observed) == pytest.approx(expected)
@@ -92,7 +112,7 @@ def test_poisson_score_prefers_the_true_rates_to_sharper_ones(
 def test_poisson_scores_ignore_the_depth_of_the_rates(
     counts: np.ndarray, rates: np.ndarray, observed: np.ndarray
 ) -> None:
-    deeper = rates * np.linspace(0.1, 30, SHAPE[0])[:, None]
+    deeper = rates * np.geomspace(1e-4, 30, SHAPE[0])[:, None]
     for score in (metrics.poisson_score, metrics.gene_deviance_explained):
         np.testing.assert_allclose(
             score(counts, deeper, observed), score(counts, rates, observed), rtol=1e-6
@@ -115,6 +135,29 @@ def test_gene_deviance_explained_equals_scikit_learn_at_equal_depth() -> None:
     np.testing.assert_allclose(scores, expected, atol=1e-5)
 
 
+def test_gene_deviance_explained_equals_its_formula(
+    counts: np.ndarray, rates: np.ndarray, observed: np.ndarray
+) -> None:
+    rates[counts > 3] = 0  # molecules at rate 0 cost what they would at the floor
+    rates[5] = 0
+    depth, total = counts.sum(axis=1, keepdims=True), rates.sum(axis=1, keepdims=True)
+    profile = observed.sum(axis=0) + 0.5
+
+    def deviance(mu: np.ndarray) -> np.ndarray:
+        return (special.xlogy(counts, counts / (mu + 1e-6)) - counts + mu).sum(axis=0)
+
+    scaled = depth * rates / np.where(total > 0, total, 1)
+    expected = 1 - deviance(scaled) / deviance(depth * profile / profile.sum())
+    scores = metrics.gene_deviance_explained(counts, rates, observed, min_molecules=1)
+    np.testing.assert_allclose(scores, expected, rtol=1e-4)
+
+
+def test_gene_deviance_explained_is_minus_infinity_beside_a_perfect_mean_profile() -> None:
+    ones = np.ones((2, 2))
+    scores = metrics.gene_deviance_explained(ones, ones * [1, 3], ones, min_molecules=1)
+    np.testing.assert_array_equal(scores, -np.inf)
+
+
 def test_gene_deviance_explained_is_zero_for_the_mean_profile(
     counts: np.ndarray, observed: np.ndarray
 ) -> None:
@@ -132,6 +175,12 @@ def test_gene_deviance_explained_leaves_out_genes_with_few_molecules(
     held_out[19:, 2] = 0
     scores = metrics.gene_deviance_explained(held_out, rates, observed)
     np.testing.assert_array_equal(np.flatnonzero(np.isnan(scores)), [0, 2])
+    held_out[1:, 1] = 0
+    for at_least, left_out in ((0, [0]), (1, [0]), (2, [0, 1])):
+        scores = metrics.gene_deviance_explained(held_out, rates, observed, at_least)
+        np.testing.assert_array_equal(np.flatnonzero(np.isnan(scores)), left_out)
+    nothing = metrics.gene_deviance_explained(0 * held_out, rates, observed, 0)
+    assert np.isnan(nothing).all()
 
 
 def test_errors_equal_scikit_learn(counts: np.ndarray, rates: np.ndarray) -> None:
@@ -154,11 +203,23 @@ def test_pearson_equals_scipy(counts: np.ndarray, rates: np.ndarray) -> None:
     for axis in (0, 1):
         expected = stats.pearsonr(counts.astype(float), rates, axis=axis).statistic
         np.testing.assert_allclose(metrics.pearson(counts, rates, axis=axis), expected)
+    # Whether a gene is constant is judged on its own scale, not on that of the others.
+    scaled = rates * np.logspace(0, 15, SHAPE[1])
+    per_gene = metrics.pearson(counts, scaled, axis=0)
+    np.testing.assert_allclose(per_gene, metrics.pearson(counts, rates, axis=0))
 
 
-def test_pearson_is_nan_for_constant_genes(rates: np.ndarray) -> None:
+def test_pearson_of_a_multiple_is_one_and_no_more(rates: np.ndarray) -> None:
+    for axis in (0, 1):
+        r = metrics.pearson(rates, 3 * rates, axis=axis)
+        np.testing.assert_allclose(r, 1)
+        assert r.max() <= 1
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1])
+def test_pearson_is_nan_for_constant_genes(value: float, rates: np.ndarray) -> None:
     constant = rates.copy()
-    constant[:, 3] = 0.1
+    constant[:, 3] = value
     for truth, prediction in ((constant, rates), (rates, constant)):
         r = metrics.pearson(truth, prediction, axis=0)
         np.testing.assert_array_equal(np.flatnonzero(np.isnan(r)), [3])
@@ -170,13 +231,7 @@ def test_pearson_is_nan_for_constant_genes(rates: np.ndarray) -> None:
 def test_sparse_input_gives_the_dense_result_block_by_block(
     kind: type, axis: int | None, counts: np.ndarray, rates: np.ndarray
 ) -> None:
-    for metric in (
-        metrics.poisson_deviance,
-        metrics.mse,
-        metrics.rmse,
-        metrics.l1,
-        metrics.pearson,
-    ):
+    for metric in METRICS:
         expected = metric(counts, rates, axis=axis)
         np.testing.assert_allclose(metric(kind(counts), rates, axis=axis), expected)
         np.testing.assert_allclose(metric(kind(counts), kind(rates), axis=axis), expected)
@@ -200,10 +255,47 @@ def test_metrics_leave_their_input_untouched(rates: np.ndarray, observed: np.nda
     np.testing.assert_array_equal(duplicated.data, before.data)
 
 
-@pytest.mark.parametrize("metric", [metrics.poisson_deviance, metrics.mse, metrics.pearson])
-def test_shapes_that_differ_are_refused(metric: object, counts: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="one shape"):
-        metric(counts, counts[:, :-1])  # type: ignore[operator]
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, bool])
+def test_narrow_types_give_the_result_of_floats(
+    metric: Callable, dtype: type, counts: np.ndarray, observed: np.ndarray
+) -> None:
+    truth, prediction = (1 + matrix.clip(0, 126).astype(dtype) for matrix in (counts, observed))
+    expected = metric(truth.astype(float), prediction.astype(float), axis=1)
+    np.testing.assert_allclose(metric(truth, prediction, axis=1), expected)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_pooled_result_is_a_plain_number(
+    metric: Callable, counts: np.ndarray, rates: np.ndarray
+) -> None:
+    assert type(metric(counts, rates)) is float
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("axis", [2, -1, True, "genes"])
+def test_other_axes_are_refused(metric: Callable, axis: object, counts: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="axis must be None, 0 .* or 1"):
+        metric(counts, counts, axis=axis)
+
+
+@pytest.mark.parametrize(
+    ("metric", "names"),
+    [
+        (metrics.poisson_deviance, "counts and rates"),
+        (metrics.mse, "truth and prediction"),
+        (metrics.pearson, "truth and prediction"),
+    ],
+)
+def test_what_are_no_matrices_of_one_shape_is_refused(
+    metric: Callable, names: str, counts: np.ndarray
+) -> None:
+    with pytest.raises(ValueError, match=f"^{names} .* one shape"):
+        metric(counts, counts[:, :-1])
+    with pytest.raises(TypeError, match=f"^{names} must be arrays.* list"):
+        metric(counts, counts.tolist())
+    with pytest.raises(TypeError, match=f"^{names} must be arrays"):
+        metric(counts, counts.astype(str))
 
 
 def test_matrices_without_entries_are_refused() -> None:
@@ -216,10 +308,19 @@ def test_negative_and_missing_rates_are_refused(
     wrong: float, counts: np.ndarray, rates: np.ndarray
 ) -> None:
     rates[0, 0] = wrong
-    with pytest.raises(ValueError, match="rates must not be negative or NaN"):
+    with pytest.raises(ValueError, match="^rates must not be negative or NaN"):
         metrics.poisson_deviance(counts, rates)
-    with pytest.raises(ValueError, match="observed must not be negative or NaN"):
-        metrics.poisson_score(counts, counts, rates)
+    with pytest.raises(ValueError, match="^counts must not be negative or NaN"):
+        metrics.poisson_deviance(rates, counts)
+    for score in (metrics.poisson_score, metrics.gene_deviance_explained):
+        with pytest.raises(ValueError, match="^observed must not be negative or NaN"):
+            score(counts, counts, rates)
+
+
+def test_infinite_rates_are_refused(counts: np.ndarray, rates: np.ndarray) -> None:
+    rates[0, 0] = np.inf
+    with pytest.raises(ValueError, match="^rates must be finite"):
+        metrics.poisson_deviance(counts, rates)
 
 
 @few_examples

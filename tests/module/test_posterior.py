@@ -12,6 +12,7 @@ from scdtl.module._posterior import (
     expected_log1p,
     posterior_mean,
     posterior_std,
+    residual_moments,
     shrunken_dispersion,
 )
 
@@ -59,6 +60,38 @@ def test_planted_dispersion_of_expressed_genes_is_recovered():
     planted = rng.uniform(0.2, 1.5, size=40)
     found = shrunken_dispersion(*simulated_moments(mu, planted, rng)).numpy()
     np.testing.assert_allclose(found, planted, rtol=0.2)
+
+
+def test_planted_dispersion_is_recovered_from_residuals():
+    rng = np.random.default_rng(0)
+    mu = rng.lognormal(1, 0.3, size=(8_000, 20))
+    planted = rng.uniform(0.2, 1.5, size=20)
+    counts = rng.poisson(rng.gamma(1 / planted, mu * planted))
+    numerator, denominator = residual_moments(counts, mu)
+    assert numerator.shape == denominator.shape == (20,)
+    np.testing.assert_allclose(numerator / denominator, planted, rtol=0.15)
+
+
+def test_residual_moments_by_hand():
+    counts, mu = np.array([[0, 4], [5, 1]]), np.array([[1, 2], [3, 1]])
+    numerator, denominator = residual_moments(counts, mu)
+    np.testing.assert_array_equal(numerator, [(1 - 1) + (4 - 3), (4 - 2) + (0 - 1)])
+    np.testing.assert_array_equal(denominator, [1 + 9, 4 + 1])
+
+
+def test_shrinkage_weighs_the_gene_and_the_pool_by_their_precision():
+    # Pooled 0.5: its precision is 1 / 0.5² beside 0.25 of each gene's own estimate, 1 or 0.
+    found = shrunken_dispersion(torch.tensor([0.25, 0.0]), torch.tensor([0.25, 0.25]))
+    expected = [(0.25 * own + 4 * 0.5) / (0.25 + 4) for own in (1, 0)]
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6)
+
+
+def test_genes_are_pooled_with_those_of_like_expression():
+    denominator = torch.linspace(0.1, 100, 500, dtype=torch.float64)
+    planted = torch.where(torch.arange(500) < 250, 2.0, 0.5)
+    order = torch.randperm(500)
+    found = shrunken_dispersion((planted * denominator)[order], denominator[order])
+    np.testing.assert_allclose(found.numpy(), planted[order].numpy(), rtol=1e-6)
 
 
 def test_rare_genes_take_the_pooled_dispersion():

@@ -6,12 +6,13 @@ import logging
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scdtl.pretrained import _genes, load_weights, match_genes
-from scdtl.pretrained._genes import KINDS, in_words, warn_of_ambiguous
+from scdtl.pretrained._genes import KINDS, GeneMatches, in_words, warn_of_ambiguous
 from scdtl.pretrained._synonyms import human_synonyms, orthologs
 
 SYMBOLS = ["CD4", "CD3D", "MS4A1", "NKG7", "LYZ"]
@@ -106,6 +107,12 @@ def test_the_better_kind_keeps_the_gene(names, first):
     assert (matches.kind == "duplicate").sum() == len(names) - sum(first)
 
 
+def test_of_many_equal_names_the_first_keeps_the_gene():
+    symbols = [f"LOC{i}" for i in range(200)]
+    position = match_genes(symbols[::-1] * 3, symbols, [""] * 200, "human").position
+    assert np.array_equal(position, [*range(200)[::-1], *[-1] * 400])
+
+
 # Aliases
 
 
@@ -131,6 +138,8 @@ def test_old_names_find_new_genes_and_new_names_old_ones(name, symbol):
 def test_two_old_names_of_one_gene_are_the_same():
     # CDC10 and SEPT7 are former symbols of SEPTIN7.
     assert found(["CDC10", "CD4"], ["SEPT7", "CD4"])[0] == ("SEPT7", "alias")
+    both = ["SEPT7", "CDC10", "CD4"]  # which of the two is meant, nobody knows
+    assert found(["SEPTIN7", "CD4"], both)[0] == (None, "ambiguous")
 
 
 @pytest.mark.parametrize(
@@ -232,6 +241,13 @@ def test_human_names_find_their_orthologs_in_weights_of_mouse():
         assert genes == ["Cd3d", "Trp53", "Cd4", None]
 
 
+def test_the_species_of_weights_is_that_of_their_ids_whatever_their_symbols():
+    ids = ["ENSMUSG00000032094", "ENSMUSG00000059552"]
+    for symbols in (["1", "2"], ["CD3D", "TP53"]):
+        genes = found(["CD3D", "TP53"], symbols, ids, None)
+        assert genes == [(symbol, "ortholog") for symbol in symbols]
+
+
 def test_single_mouse_names_among_human_ones_are_left():
     names = ["CD4", "LYZ", "NKG7", "ENSMUSG00000032094", "mm10___Ms4a1"]
     position = match_genes(names, SYMBOLS, ENSEMBL, "human").position
@@ -329,7 +345,16 @@ def test_ambiguous_names_are_told_by_example(caplog):
     with caplog.at_level(logging.WARNING, logger="scdtl"):
         warn_of_ambiguous(names, matches)
     assert "2 gene names may mean several genes" in caplog.text
-    assert "CD16, QARS" in caplog.text
+    assert "CD16, QARS. " in caplog.text
+
+
+@pytest.mark.parametrize(("n", "told"), [(5, "G0, G1, G2, G3, G4. "), (6, "G3, G4, ...")])
+def test_only_the_first_of_many_ambiguous_names_are_told(n, told, caplog):
+    kind = pd.Categorical(["ambiguous"] * n, categories=list(KINDS))
+    with caplog.at_level(logging.WARNING, logger="scdtl"):
+        warn_of_ambiguous([f"G{i}" for i in range(n)], GeneMatches(np.full(n, -1), kind))
+    assert told in caplog.text
+    assert "G5" not in caplog.text
 
 
 def test_nothing_is_told_where_all_is_clear(caplog):
@@ -367,7 +392,7 @@ def test_too_few_matches_say_what_was_seen_and_what_to_do(names, seen, advice):
     with pytest.raises(ValueError, match=f"Only 0 of {len(names)}.*{seen}") as raised:
         match_genes(names, SYMBOLS, ENSEMBL)
     message = str(raised.value)
-    assert names[0] in message
-    assert "CD4" in message
+    assert ", ".join(names) in message
+    assert "CD4, CD3D, MS4A1" in message
     assert advice in message
     assert "bulk=None" in message

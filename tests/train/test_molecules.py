@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy import sparse
+from scipy import sparse, stats
 
 from scdtl._constants import REGISTRY_KEYS
 from scdtl.train import _molecules
@@ -37,6 +40,31 @@ def test_fraction_is_that_asked_for_in_each_cell():
     kept, _ = thin(counts, np.array([0.1, 0.5, 0.9]), np.random.default_rng(0))
     found = np.asarray(kept.mean(1)).ravel() / 20
     np.testing.assert_allclose(found, [0.1, 0.5, 0.9], atol=0.02)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7])
+def test_each_count_is_drawn_from_its_own_binomial(n):
+    counts = sparse.csr_matrix(np.full((4, 5_000), n, dtype=np.float32))
+    fractions = np.array([0.0, 0.3, 0.8, 1.0])
+    kept, _ = thin(counts, fractions, np.random.default_rng(0))
+    never, *drawn, always = kept.toarray()
+    assert (never == 0).all()
+    assert (always == n).all()
+    for row, fraction in zip(drawn, fractions[1:3], strict=True):
+        found = np.bincount(row.astype(int), minlength=n + 1)
+        expected = 5_000 * stats.binom(n, fraction).pmf(np.arange(n + 1))
+        assert stats.chisquare(found, expected).pvalue > 0.001
+        assert abs(np.corrcoef(row[1:], row[:-1])[0, 1]) < 0.05
+
+
+def test_parts_share_the_structure_of_the_counts():
+    stored_zero = np.array([0, 2, 5], dtype=np.float32), [0, 2, 1], [0, 2, 3]
+    counts = sparse.csr_matrix(stored_zero, shape=(2, 3))
+    for part in thin(counts, 0.5, np.random.default_rng(0)):
+        assert np.shares_memory(part.indices, counts.indices)
+        assert np.shares_memory(part.indptr, counts.indptr)
+        assert part.dtype == np.float32
+        assert part.data[0] == 0
 
 
 @pytest.fixture
@@ -75,6 +103,32 @@ def test_each_pass_is_thinned_anew(molecules):
     assert not np.array_equal(sorted_rows(first), sorted_rows(second))
     share = first.sum() / molecules.kept.sum()
     assert 0.6 < share < 0.8
+
+
+def test_each_cell_keeps_a_share_of_its_own_between_a_half_and_nine_tenths():
+    counts = sparse.csr_matrix(np.full((300, 20), 5_000, dtype=np.float32))
+    molecules = MoleculeSplitter(counts, np.zeros(300, dtype=int), batch_size=300)
+    (batch,) = molecules.train_dataloader()
+    kept, rest = (batch[k].sum(1) for k in (REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.TARGET_KEY))
+    shares = (kept / (kept + rest)).numpy()
+    assert stats.kstest(shares, stats.uniform(0.5, 0.4).cdf).pvalue > 0.01
+
+
+def test_the_seeds_of_the_split_and_of_torch_decide_the_minibatches(counts):
+    def passes(seed, torch_seed):
+        torch.manual_seed(torch_seed)
+        loader = MoleculeSplitter(counts, np.arange(60), seed=seed).train_dataloader()
+        ((batch,), (again,)) = loader, loader
+        rows = batch[REGISTRY_KEYS.BATCH_KEY].tolist(), again[REGISTRY_KEYS.BATCH_KEY].tolist()
+        return rows, batch[REGISTRY_KEYS.X_KEY].numpy()
+
+    (rows, kept), (same_rows, same), (_, other), (other_rows, _) = (
+        passes(*seeds) for seeds in ((1, 0), (1, 0), (2, 0), (1, 1))
+    )
+    assert rows == same_rows
+    assert np.array_equal(kept, same)
+    assert not np.array_equal(kept, other)
+    assert rows != other_rows
 
 
 @pytest.mark.parametrize("loader", ["val_dataloader", "calibration_dataloader"])
@@ -117,3 +171,61 @@ def test_many_cells_are_drawn_at_random(counts, monkeypatch):
         assert n_seen == n_cells
     kept, held_out = molecules.held_out_parts()
     assert np.array_equal((kept + held_out).toarray(), counts[molecules.val_idx].toarray())
+
+
+# Several processes, without starting any
+
+
+def of_process(rank, n_processes, n_cells, batch_size):
+    """The split of one process of several; the batch of a cell tells which it is."""
+    counts = sparse.csr_matrix(np.full((n_cells, 3), 4, dtype=np.float32))
+    molecules = MoleculeSplitter(counts, np.arange(n_cells), batch_size)
+    molecules.trainer = SimpleNamespace(global_rank=rank, world_size=n_processes)
+    molecules.setup("fit")
+    return molecules
+
+
+def cells_of(loader):
+    return [batch[REGISTRY_KEYS.BATCH_KEY].tolist() for batch in loader]
+
+
+@pytest.mark.parametrize("n_processes", [1, 2, 3])
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 16])
+@pytest.mark.parametrize("n_cells", [1, 4, 5, 7, 14])
+def test_the_parts_of_all_processes_make_up_the_whole(n_cells, batch_size, n_processes):
+    sizes = n_cells, batch_size
+    if n_processes > 1 and (batch_size < n_processes or n_cells < 2 * n_processes):
+        with pytest.raises(ValueError, match=f"^{n_cells} cells .*{batch_size}.* fewer devices"):
+            of_process(0, n_processes, *sizes)
+        return
+    parts = [of_process(rank, n_processes, *sizes) for rank in range(n_processes)]
+
+    # Training: every process takes its part of each step, if there is a cell for each.
+    loaders = [part.train_dataloader() for part in parts]
+    drawn = []
+    for rank, loader in enumerate(loaders):
+        torch.manual_seed(rank)  # processes draw different numbers from torch by now
+        drawn.append(cells_of(loader))
+        assert len(loader) == len(drawn[-1])
+    whole = [min(batch_size, n_cells - i) for i in range(0, n_cells, batch_size)]
+    steps = list(zip(*drawn, strict=True))
+    assert [sum(map(len, step)) for step in steps] == [n for n in whole if n >= n_processes]
+    assert all(max(map(len, step)) - min(map(len, step)) <= 1 for step in steps)
+    seen = sum((cells for step in steps for cells in step), [])
+    assert len(set(seen)) == len(seen)
+
+    # Validation: whole minibatches, some for each process; even and odd rows stay two folds.
+    minibatches = [cells_of(part.val_dataloader()) for part in parts]
+    assert all(minibatches)
+    ordered = sorted(sum(minibatches, []))
+    assert sum(ordered, []) == list(range(n_cells))
+    assert max(map(len, ordered)) <= batch_size
+    if n_processes == 1:
+        assert [len(cells) for cells in ordered] == whole
+    else:
+        assert all(cells[0] % 2 == 0 or batch_size % 2 for cells in ordered)
+
+    for part in parts:  # afterwards every process sees all cells
+        part.teardown("fit")
+        assert [len(cells) for cells in cells_of(part.val_dataloader())] == whole
+        assert len(sum(cells_of(part.train_dataloader()), [])) == n_cells
