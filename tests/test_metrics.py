@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -294,6 +295,8 @@ def test_what_are_no_matrices_of_one_shape_is_refused(
         metric(counts, counts[:, :-1])
     with pytest.raises(TypeError, match=f"^{names} must be arrays.* list"):
         metric(counts, counts.tolist())
+    with pytest.raises(TypeError, match=f"^{names} must be arrays.* DataFrame"):
+        metric(counts, pd.DataFrame(counts))
     with pytest.raises(TypeError, match=f"^{names} must be arrays"):
         metric(counts, counts.astype(str))
 

@@ -201,14 +201,14 @@ def gene_deviance_explained(
     _check_rates(held_out, rates)
     _check_rates(held_out, observed, name="observed")
     depth = _row_sums(held_out)
-    profile = np.asarray(observed.sum(axis=0), dtype=float).ravel() + _PSEUDOCOUNT
+    profile = np.asarray(observed.sum(axis=0, dtype=np.float64)).ravel() + _PSEUDOCOUNT
     baseline = depth[:, None] * (profile / profile.sum())
     of_rates = _deviance_sum(
         held_out, rates, axis=0, scale=_scale_to(depth, rates), floor=_EPSILON
     )
     with np.errstate(divide="ignore", invalid="ignore"):  # genes without held-out molecules
         explained = of_rates / _deviance_sum(held_out, baseline, axis=0)
-    molecules = np.asarray(held_out.sum(axis=0)).ravel()
+    molecules = np.asarray(held_out.sum(axis=0, dtype=np.float64)).ravel()
     return np.where(molecules >= max(min_molecules, 1), 1 - explained, np.nan)
 
 
@@ -477,11 +477,11 @@ def _dense(block: Matrix) -> FloatArray:
 
 def _check_shapes(first: Matrix, second: Matrix, names: str = "truth and prediction") -> None:
     for matrix in (first, second):
-        kind = getattr(matrix, "dtype", np.asarray(matrix).dtype).kind
-        if not hasattr(matrix, "shape") or kind not in "buif":
+        is_matrix = isinstance(matrix, np.ndarray) or sparse.issparse(matrix)
+        if not is_matrix or matrix.dtype.kind not in "buif":
             raise TypeError(
                 f"{names} must be arrays or SciPy sparse matrices of numbers; got an object of "
-                f"type {type(matrix).__name__} (kind of values: {kind!r})."
+                f"type {type(matrix).__name__}{f' of {matrix.dtype}' if is_matrix else ''}."
             )
     if len(first.shape) != 2 or first.shape != second.shape:
         raise ValueError(
