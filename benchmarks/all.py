@@ -40,6 +40,7 @@ def main() -> int:
         [*agreement, "--out", f"{OUT}/agreement.csv"],
         ["trust", arguments.folder, "--out", f"{OUT}/trust"],
         ["step", "--out", f"{OUT}/step.csv"],
+        ["scale", "--out", f"{OUT}/scale.csv"],
         ["tables"],
     ]
     failed = []
