@@ -54,12 +54,23 @@ def check_input(
     (60, 40)
     """
     check_names(adata, layer=layer, batch_key=batch_key, key_added=key_added, genes=genes)
+    counts = checked_counts(adata, layer)
+    if key_added is not None:
+        note_empty(counts)
+    return counts
+
+
+def checked_counts(adata: AnnData, layer: str | None) -> csr_matrix:
+    """Check the counts alone, in memory, and return them as :func:`check_input` does.
+
+    Parameters
+    ----------
+    adata, layer
+        As in :func:`scdtl.pp.impute`.
+    """
     matrix, name = count_matrix(adata, layer)
     check_counts(matrix, name=name, hint=other_matrices(adata, layer))
-    counts = canonical_csr(matrix)
-    if key_added is not None:
-        _note_empty(counts)
-    return counts
+    return canonical_csr(matrix)
 
 
 def check_names(
@@ -383,7 +394,14 @@ def _blocks(values: np.ndarray) -> Iterator[np.ndarray]:
         yield values[start : start + rows]
 
 
-def _note_empty(counts: csr_matrix) -> None:
+def note_empty(counts: csr_matrix) -> None:
+    """Tell of cells and genes without counts.
+
+    Parameters
+    ----------
+    counts
+        Checked counts.
+    """
     n_cells = int((np.diff(counts.indptr) == 0).sum())
     if n_cells:
         logger.warning("%d cells have no counts: their imputed values stay zero.", n_cells)

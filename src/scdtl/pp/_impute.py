@@ -17,7 +17,7 @@ from scdtl.model import SCDTL
 from scdtl.model._bulk import as_weights, ensembl_ids
 from scdtl.model._scales import check_scale
 from scdtl.pp._blocks import each_block
-from scdtl.pp._check import check_input, check_names, check_numbers
+from scdtl.pp._check import check_names, check_numbers, checked_counts, note_empty
 from scdtl.pp._counts import in_blocks, is_in_memory, read_in_blocks, training_rows
 from scdtl.pp._lazy import BlockImputer, in_place_of, lazy_layers, rows_per_block
 from scdtl.pp._memory import check_memory
@@ -222,13 +222,14 @@ def impute(
         "model_kwargs": plain(model_kwargs or {}),
         "train_kwargs": plain(train_kwargs or {}),
     }
-    names: dict[str, Any] = {
-        "layer": layer,
-        "batch_key": batch_key,
-        "key_added": key_added,
-        "genes": genes,
-    }
-    check_names(adata, **names, may_be_backed=True)
+    check_names(
+        adata,
+        layer=layer,
+        batch_key=batch_key,
+        key_added=key_added,
+        genes=genes,
+        may_be_backed=True,
+    )
     check_numbers(random_state=random_state, batch_size=batch_size, max_epochs=max_epochs)
     sizes = check_scale(scale, replace, library_size, return_std, false_zero_rate, adata.n_obs)
     in_memory = is_in_memory(adata, layer)
@@ -246,7 +247,8 @@ def impute(
     n_rows = rows_per_block(adata.n_vars, batch_size)
     if in_memory:
         rows = np.arange(adata.n_obs)
-        counts = check_input(adata, **names)
+        counts = checked_counts(adata, layer)
+        note_empty(counts)
         blocks = None if out is None and not lazy else in_blocks(counts, n_rows)
     else:
         n_cells = (train_kwargs or {}).get("max_training_cells", MAX_TRAINING_CELLS)
