@@ -176,7 +176,9 @@ def scdtl(adata: AnnData, seed: int, bulk: str | None, **options: Any) -> Impute
         )
 
     def expected_log1p(library_size: FloatArray) -> FloatArray:
-        return model.get_imputed_expression(scale="expected_log1p", library_size=library_size)
+        return model.get_imputed_expression(
+            scale="expected_log1p", library_size=library_size, return_numpy=True
+        )
 
     def std() -> FloatArray:
         return model.get_imputed_expression(scale="counts", return_std=True, return_numpy=True)[1]

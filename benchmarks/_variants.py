@@ -14,7 +14,7 @@ from torch import nn
 
 from scdtl import SCDTL
 from scdtl.module._scdtl import SCDTLModule
-from scdtl.train._molecules import MAX_TRAINING_CELLS, MoleculeSplitter
+from scdtl.train._molecules import MoleculeSplitter
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -106,18 +106,17 @@ class CellSplitter(MoleculeSplitter):
         batch_size: int = 64,
         held_out_fraction: float = 0.1,
         seed: int = 0,
-        max_cells: int = MAX_TRAINING_CELLS,
+        positions: np.ndarray | None = None,
     ) -> None:
-        n_held_out = max(2, round(held_out_fraction * len(batch_index)))
-        order = np.random.default_rng(seed).permutation(len(batch_index))
-        held_out, training = np.sort(order[:n_held_out]), np.sort(order[n_held_out:])
-        super().__init__(counts[training], batch_index[training], batch_size, 0.0, seed, max_cells)
+        n = max(2, round(held_out_fraction * len(batch_index)))
+        if positions is None:
+            positions = np.arange(len(batch_index))
+        # The cells come in random order.
+        super().__init__(counts[n:], batch_index[n:], batch_size, 0.0, seed, positions[n:])
         self.judges = MoleculeSplitter(
-            counts[held_out], batch_index[held_out], batch_size, held_out_fraction, seed
+            counts[:n], batch_index[:n], batch_size, held_out_fraction, seed, positions[:n]
         )
-        self.train_idx = training[self.train_idx]
-        self.val_idx = held_out[self.judges.val_idx]
-        self.n_val = self.judges.n_val
+        self.val_idx, self.n_val = self.judges.val_idx, self.judges.n_val
 
     def val_dataloader(self) -> DataLoader:
         return self.judges.val_dataloader()

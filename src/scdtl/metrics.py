@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, cast, overload
 import numpy as np
 from scipy import sparse
 
+from scdtl._totals import gene_totals
+
 __all__ = [
     "gene_deviance_explained",
     "l1",
@@ -29,16 +31,6 @@ if TYPE_CHECKING:
     FloatArray: TypeAlias = NDArray[np.floating]
     Matrix: TypeAlias = NDArray[np.number] | sparse.spmatrix | sparse.sparray
     Axis: TypeAlias = Literal[0, 1] | None
-
-__all__ = [
-    "gene_deviance_explained",
-    "l1",
-    "mse",
-    "pearson",
-    "poisson_deviance",
-    "poisson_score",
-    "rmse",
-]
 
 _EPSILON = 1e-6
 """Floor added to a rate before its logarithm, in molecules (the value of OpenProblems)."""
@@ -201,14 +193,14 @@ def gene_deviance_explained(
     _check_rates(held_out, rates)
     _check_rates(held_out, observed, name="observed")
     depth = _row_sums(held_out)
-    profile = np.asarray(observed.sum(axis=0, dtype=np.float64)).ravel() + _PSEUDOCOUNT
+    profile = gene_totals(observed) + _PSEUDOCOUNT
     baseline = depth[:, None] * (profile / profile.sum())
     of_rates = _deviance_sum(
         held_out, rates, axis=0, scale=_scale_to(depth, rates), floor=_EPSILON
     )
     with np.errstate(divide="ignore", invalid="ignore"):  # genes without held-out molecules
         explained = of_rates / _deviance_sum(held_out, baseline, axis=0)
-    molecules = np.asarray(held_out.sum(axis=0, dtype=np.float64)).ravel()
+    molecules = gene_totals(held_out)
     return np.where(molecules >= max(min_molecules, 1), 1 - explained, np.nan)
 
 

@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.numpy import load_file, safe_open, save_file
+from scvi.train import SaveCheckpoint
 
 from scdtl import SCDTL, BulkDAE
 from scdtl._random import local_seed
@@ -591,3 +592,29 @@ def test_a_bulk_model_without_its_data_says_that_it_can_not_be_exported(tmp_path
     model = load(OLD / "bulk", cls=BulkDAE)
     with pytest.raises(ValueError, match="load the model with"):
         model.export(tmp_path / "weights.safetensors")
+
+
+# scvi-tools' checkpoints
+
+
+@pytest.mark.parametrize("option", ["load_best_on_end", "check_nan_gradients"])
+@pytest.mark.parametrize(("cls", "data"), [(SCDTL, toy), (BulkDAE, toy_bulk)])
+def test_checkpoints_that_open_a_pickle_are_refused_before_training(cls, data, option, tmp_path):
+    adata = data()
+    cls.setup_anndata(adata)
+    model = cls(adata)
+    callback = SaveCheckpoint(tmp_path, monitor="validation_loss", **{option: True})
+    with pytest.raises(ValueError, match="training ends on the best weights anyway"):
+        model.train(max_epochs=1, callbacks=[callback], enable_checkpointing=True)
+    assert not model.is_trained_
+    assert not list(tmp_path.iterdir())
+
+
+def test_checkpoints_load_as_models(adata, train_scdtl, tmp_path):
+    callback = SaveCheckpoint(str(tmp_path), monitor="validation_loss")
+    options = {"callbacks": [callback], "enable_checkpointing": True, "check_val_every_n_epoch": 1}
+    model = train_scdtl(adata, max_epochs=3, **options)
+    assert not list(tmp_path.glob("**/*.pt"))
+    loaded = load(callback.best_model_path, adata)
+    assert loaded.get_imputed_expression(return_numpy=True).shape == adata.shape
+    assert np.array_equal(loaded.gene_keys_, model.gene_keys_)

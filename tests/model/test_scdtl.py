@@ -14,6 +14,7 @@ from scdtl import SCDTL
 from scdtl._random import local_seed
 from scdtl.datasets import toy
 from scdtl.metrics import poisson_score
+from scdtl.train._molecules import MoleculeSplitter
 
 
 def imputed(model, **options):
@@ -111,6 +112,30 @@ def test_a_loaded_model_trains_with_dropout(toy_model, adata, tmp_path):
     watch = DropoutWatch()
     model.train(max_epochs=2, callbacks=[watch], enable_progress_bar=False)
     assert watch.in_training == [True] * 2
+
+
+def test_molecules_held_out_stay_so_when_training_goes_on(
+    adata, train_scdtl, tmp_path, monkeypatch
+):
+    splits = []
+
+    class Recorded(MoleculeSplitter):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            splits.append(self)
+
+    monkeypatch.setattr(SCDTL, "_data_splitter_cls", Recorded)
+    model = train_scdtl(adata, max_epochs=2)
+    model.save(tmp_path / "model")
+    model.train(max_epochs=1, enable_progress_bar=False)
+    shuffled = adata[np.random.default_rng(0).permutation(adata.n_obs)].copy()
+    loaded = SCDTL.load(tmp_path / "model", shuffled, accelerator="cpu")
+    loaded.train(max_epochs=1, enable_progress_bar=False)
+    first, *later = (split.held_out.toarray() for split in splits)
+    assert first.any()
+    assert len(later) == 2
+    assert all(np.array_equal(first, held_out) for held_out in later)
+    assert not np.array_equal(splits[0].train_idx, splits[2].train_idx)
 
 
 def test_training_after_pure_transfer_is_training(adata, toy_weights_file, train_scdtl):

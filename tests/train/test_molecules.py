@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scvi
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -152,25 +153,46 @@ def test_same_seed_same_split(counts):
     assert not np.array_equal(first, other)
 
 
-def test_many_cells_are_drawn_at_random(counts, monkeypatch):
+def test_the_first_cells_validate(counts, monkeypatch):
     for name, n_cells in (("CALIBRATION", 20), ("VALIDATION", 10)):
         monkeypatch.setattr(_molecules, f"MAX_{name}_CELLS", n_cells)
-    batch_index = np.arange(60)  # tells which cell it is
-    molecules = MoleculeSplitter(counts, batch_index, batch_size=16, max_cells=40)
-    assert molecules.n_train == len(np.unique(molecules.train_idx)) == 40
-    assert molecules.n_val == 10
-    assert set(molecules.val_idx) <= set(molecules.train_idx)
+    cells = np.random.default_rng(0).permutation(60)[:40]
+    # The batch tells which cell it is.
+    molecules = MoleculeSplitter(counts[cells], cells, batch_size=16, positions=cells)
+    assert np.array_equal(molecules.train_idx, cells)
+    assert np.array_equal(molecules.val_idx, cells[:10])
+    assert (molecules.n_train, molecules.n_val) == (40, 10)
     for loader, n_cells in (("train", 40), ("calibration", 20), ("val", 10)):
-        n_seen = 0
+        drawn = []
         for batch in getattr(molecules, f"{loader}_dataloader")():
-            cells = batch[REGISTRY_KEYS.BATCH_KEY].numpy()
+            rows = batch[REGISTRY_KEYS.BATCH_KEY].numpy()
             seen = batch[REGISTRY_KEYS.X_KEY] + batch[REGISTRY_KEYS.TARGET_KEY]
-            assert set(cells) <= set(molecules.train_idx)
-            assert (seen.numpy() <= counts[cells].toarray()).all()
-            n_seen += len(cells)
-        assert n_seen == n_cells
+            assert (seen.numpy() <= counts[rows].toarray()).all()
+            drawn.extend(rows)
+        expected = cells[:n_cells]
+        assert np.array_equal(
+            np.sort(drawn) if loader == "train" else drawn,
+            np.sort(expected) if loader == "train" else expected,
+        )
     kept, held_out = molecules.held_out_parts()
     assert np.array_equal((kept + held_out).toarray(), counts[molecules.val_idx].toarray())
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("loader", ["train_dataloader", "val_dataloader"])
+def test_processes_that_load_make_the_same_minibatches(counts, loader, monkeypatch):
+    def passes(n_workers):
+        monkeypatch.setattr(scvi.settings, "dl_num_workers", n_workers)
+        torch.manual_seed(0)
+        minibatches = getattr(MoleculeSplitter(counts, np.arange(60), 16), loader)()
+        assert minibatches.num_workers == n_workers
+        return [list(minibatches) for _ in range(2)]
+
+    here = passes(0)
+    for n_workers in (1, 2):
+        for expected, found in zip(sum(here, []), sum(passes(n_workers), []), strict=True):
+            assert expected.keys() == found.keys()
+            assert all(torch.equal(expected[key], found[key]) for key in expected)
 
 
 # Several processes, without starting any

@@ -18,7 +18,7 @@ from scdtl._compat import forget_anndata, processes, quiet_lightning
 from scdtl._constants import REGISTRY_KEYS
 from scdtl.model._genes import check_genes, columns_of
 from scdtl.model._profiles import log_mean_of_samples
-from scdtl.model._saving import SavedAsData
+from scdtl.model._saving import SavedAsData, refuse_checkpoints_to_open
 from scdtl.module._bulk import BulkDAEModule
 from scdtl.module._gene_order import order_by_similarity
 from scdtl.module._likelihood import LOG_ZERO
@@ -161,7 +161,13 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
             Arguments of the training plan, such as ``lr``.
         **trainer_kwargs
             Arguments of :class:`~scvi.train.Trainer`.
+
+        Raises
+        ------
+        ValueError
+            As by :meth:`scdtl.SCDTL.train`.
         """
+        refuse_checkpoints_to_open(trainer_kwargs.get("callbacks"))
         episodes = self._data_splitter_cls(
             self._profiles(),
             self._codes(REGISTRY_KEYS.STUDY_KEY),

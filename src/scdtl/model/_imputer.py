@@ -12,6 +12,7 @@ import torch
 from scipy import sparse
 
 from scdtl.model._scales import on_scale
+from scdtl.module._gene_order import columns_at
 
 if TYPE_CHECKING:
     from scdtl.model._scales import Replace, Scale
@@ -132,6 +133,5 @@ def dense_block(
     device
         Where the tensor goes.
     """
-    ordered = (counts.data, position[counts.indices], counts.indptr)
-    block = sparse.csr_matrix(ordered, shape=counts.shape, dtype=np.float32)
+    block = columns_at(counts, position).astype(np.float32, copy=False)
     return torch.from_numpy(block.toarray()).to(device)

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from scdtl._compat import forget_anndata
 from scdtl._constants import REGISTRY_KEYS
+from scdtl.model._cell_order import shuffled_cells
 from scdtl.model._genes import aligned, columns_of, same_genes
 from scdtl.model._imputer import Imputer, dense_block
 from scdtl.model._profiles import masked_log_mean
@@ -71,6 +72,7 @@ class ImputationModel(BaseModelClass):
 
     if TYPE_CHECKING:
         module: SCDTLModule
+        gene_keys_: np.ndarray
         held_out_: dict[str, Any]
 
     @property
@@ -395,7 +397,7 @@ class ImputationModel(BaseModelClass):
         self, query: Query, false_zero_rate: float, target_batch: int | None
     ) -> torch.Tensor:
         """Rates below which genes are silent, from at most 2,000 cells, in the module's order."""
-        drawn = np.random.default_rng(0).permutation(len(query.names))[:MAX_CELLS]
+        drawn = shuffled_cells(query.counts, query.batch_index, self.gene_keys_, 0)[:MAX_CELLS]
         blocks = self._blocks(query, np.sort(drawn), None)
         rates = (
             (

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from scdtl._totals import gene_totals
 from scdtl.module._likelihood import LOG_ZERO
 
 if TYPE_CHECKING:
@@ -38,14 +39,14 @@ def log_mean_of_batches(
     -------
     Batches × genes; genes without any count get ``LOG_ZERO``.
     """
-    total = np.asarray(counts.sum(0), dtype=np.float64).ravel()
+    total = gene_totals(counts)
     profile = np.where(total > 0, total + _PSEUDOCOUNT, 0)
     profile /= max(profile.sum(), 1)
     profiles = np.repeat(profile[None], n_batch, axis=0)
     if n_batch > 1:
-        prior = _BATCH_PSEUDOCOUNTS_PER_GENE * len(total) * profile
+        prior = _BATCH_PSEUDOCOUNTS_PER_GENE * np.count_nonzero(total) * profile
         for batch in range(n_batch):
-            own = np.asarray(counts[batch_index == batch].sum(0)).ravel() + prior
+            own = gene_totals(counts[batch_index == batch]) + prior
             profiles[batch] = own / max(own.sum(), 1)
     log_profiles = np.log(np.where(profiles > 0, profiles, 1))
     return torch.from_numpy(np.where(profiles > 0, log_profiles, LOG_ZERO).astype(np.float32))

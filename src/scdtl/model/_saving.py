@@ -23,6 +23,7 @@ from safetensors.numpy import save
 from scvi.data import AnnDataManager
 from scvi.model._utils import parse_device_args
 from scvi.model.base import BaseModelClass
+from scvi.train import SaveCheckpoint
 
 from scdtl._constants import REGISTRY_KEYS
 from scdtl._files import written_whole
@@ -30,7 +31,7 @@ from scdtl._settings import settings
 from scdtl.pretrained._fetch import TIMEOUT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from anndata import AnnData
 
@@ -173,7 +174,8 @@ class SavedAsData(BaseModelClass):
         with _only_data_of_a_model(path):
             parameters = _checked_parameters(cls, parameters)
             setup_args = _checked_setup(cls, registry, header["var_names"])
-            with torch.device("meta"):  # which takes no memory
+            # Its first weights are drawn, but take no memory.
+            with torch.random.fork_rng(devices=[]), torch.device("meta"):
                 blueprint = cls(None, registry, **parameters).module.state_dict()
             _check_network(tensors, blueprint)
         if adata is None:
@@ -256,6 +258,24 @@ class SavedAsData(BaseModelClass):
             },
         }
         return header | {"sha256": _sha256(header, tensors)}, tensors
+
+
+def refuse_checkpoints_to_open(callbacks: Iterable[Any] | None) -> None:
+    """Refuse scvi-tools' ways back to a checkpoint, which look for a pickle.
+
+    Parameters
+    ----------
+    callbacks
+        What the caller gives the trainer.
+    """
+    for callback in callbacks or ():
+        if isinstance(callback, SaveCheckpoint) and (
+            callback.load_best_on_end or callback.check_nan_gradients
+        ):
+            raise ValueError(
+                "SaveCheckpoint's load_best_on_end and check_nan_gradients open a pickle, which "
+                "is never written here. Leave them out: training ends on the best weights anyway."
+            )
 
 
 def _is_saved(name: str) -> bool:

@@ -8,24 +8,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
-from scipy import sparse
 from scvi.data import AnnDataManager
 from scvi.data.fields import CategoricalObsField, LayerField
 from scvi.model.base import UnsupervisedTrainingMixin
 
 from scdtl._compat import is_first_process, processes, quiet_lightning
 from scdtl._constants import REGISTRY_KEYS
+from scdtl._totals import gene_totals
 from scdtl.model._calibration import (
     bulk_helps,
     calibrate,
     mean_profile_dispersion,
     raise_to_residual_dispersion,
 )
+from scdtl.model._cell_order import gene_keys, shuffled_cells
 from scdtl.model._inference import ImputationModel
 from scdtl.model._profiles import log_mean_of_batches
-from scdtl.model._saving import SavedAsData
+from scdtl.model._saving import SavedAsData, refuse_checkpoints_to_open
 from scdtl.model._transfer import co_expression_order, transfer
-from scdtl.module._gene_order import gene_vectors, order_by_similarity
+from scdtl.module._gene_order import MAX_CELLS, columns_at, gene_vectors, order_by_similarity
 from scdtl.module._scdtl import SCDTLModule
 from scdtl.pretrained import match_genes
 from scdtl.pretrained._genes import warn_of_ambiguous
@@ -35,7 +36,10 @@ from scdtl.train._plan import SCDTLTrainingPlan
 from scdtl.train._runner import SharingTrainRunner
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from anndata import AnnData
+    from scipy import sparse
 
     from scdtl.pretrained import BulkWeights, GeneMatches
 
@@ -102,12 +106,17 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
     ):
         if adata is not None and not adata.var_names.is_unique:
             raise ValueError("adata.var_names are not unique: call adata.var_names_make_unique().")
+        # Drawn once: molecules that were held out stay so when training goes on.
+        self.seed_ = int(torch.randint(2**31, (1,), device="cpu"))
         super().__init__(adata, registry)
         stats = self.summary_stats
-        self.module = self._module_cls(
-            stats.n_vars, stats.n_batch, n_hidden, n_latent, dropout_rate, patch_size
-        )
+        with torch.random.fork_rng(devices=[]):  # what is drawn later does not depend on its size
+            torch.default_generator.manual_seed(self.seed_)
+            self.module = self._module_cls(
+                stats.n_vars, stats.n_batch, n_hidden, n_latent, dropout_rate, patch_size
+            )
         self.is_trained_: bool
+        self.gene_keys_ = gene_keys(self.get_var_names())
         self.transfer_: dict = {}
         self.in_bulk_ = np.zeros(stats.n_vars, dtype=bool)
         self.held_out_: dict = {}
@@ -195,13 +204,17 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
     def _transfer(self, weights: BulkWeights, matches: GeneMatches) -> None:
         """Gather bulk weights by gene; genes unknown to bulk start at zero."""
         position = matches.position
-        counts, _ = self._registered(self.adata)
-        self._set_gene_order(co_expression_order(weights, position, counts))
+        known = position >= 0
+        # A gene is the same by whatever name bulk knows it.
+        self.gene_keys_[known] = gene_keys(weights.genes)[position[known]]
+        self._set_gene_order(
+            lambda genes, counts: co_expression_order(weights, position[genes], counts)
+        )
         transfer(weights, position[self.module.gene_order.numpy()], self.module.dae)
         self.module.bulk_latents.copy_(
             torch.from_numpy(np.resize(weights.tensors["latents"], self.module.bulk_latents.shape))
         )
-        self.in_bulk_ = position >= 0
+        self.in_bulk_ = known
         self.transfer_ = {
             "name": weights.name,
             "sha256": weights.sha256,
@@ -224,13 +237,30 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
                 self.transfer_["name"],
             )
 
-    def _set_gene_order(self, order: np.ndarray) -> None:
-        """Sort the module's genes."""
-        self.module.gene_order.copy_(torch.from_numpy(np.asarray(order)))
+    def _draw(self, seed: int, n_cells: int) -> tuple[np.ndarray, sparse.csr_matrix]:
+        """Cells drawn at random, and their counts with the genes sorted by key.
 
-    def _set_log_mean(self, counts: sparse.csr_matrix, batch_index: np.ndarray) -> None:
-        profiles = log_mean_of_batches(counts, batch_index, self.summary_stats.n_batch)
-        self.module.log_mean.copy_(profiles)
+        What is computed of these does not depend on the order of cells and genes in the data.
+        """
+        counts, batch_index = self._registered(self.adata)
+        cells = shuffled_cells(counts, batch_index, self.gene_keys_, seed)[:n_cells]
+        drawn = columns_at(counts[cells], np.argsort(np.argsort(self.gene_keys_)))
+        drawn.sum_duplicates()
+        return cells, drawn
+
+    def _set_gene_order(
+        self, order_of: Callable[[np.ndarray, sparse.csr_matrix], np.ndarray]
+    ) -> None:
+        """Sort the module's genes; those without counts come last.
+
+        ``order_of`` sorts the others, given their positions and the counts of some cells.
+        """
+        by_key = np.argsort(self.gene_keys_)
+        has_counts = gene_totals(self._registered(self.adata)[0])[by_key] > 0
+        _, sample = self._draw(0, MAX_CELLS)
+        genes = by_key[has_counts]
+        order = [genes[order_of(genes, sample[:, has_counts])], by_key[~has_counts]]
+        self.module.gene_order.copy_(torch.from_numpy(np.concatenate(order)))
 
     def train(
         self,
@@ -254,7 +284,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         max_epochs
             Passes over the training cells; ``None`` allows 400 minibatches, and early stopping
             usually ends sooner. 0 trains nothing and only fits how far the bulk's predictions
-            reach.
+            reach; without bulk there is nothing but the mean profile then.
         accelerator, devices
             As in scvi-tools. Several devices, with ``strategy="ddp"`` in a script, share each
             minibatch; every process ends with the same model and the same history.
@@ -269,27 +299,38 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             Share of each cell's molecules set aside for that, and for the posterior's
             dispersion.
         max_training_cells
-            Of more cells, that many are drawn at random to train on.
+            Of more cells, that many are drawn at random to train on. Cells without counts are
+            not among them.
         plan_kwargs
             Arguments of the training plan: ``lr``, ``weight_decay``, ``ema_decay``, and of the
             loss: ``branch_weight``, ``mmd_weight``.
         **trainer_kwargs
             Arguments of :class:`~scvi.train.Trainer`.
+
+        Raises
+        ------
+        ValueError
+            If a callback would open a pickle: scvi-tools' ``SaveCheckpoint`` with
+            ``load_best_on_end`` or ``check_nan_gradients``.
         """
+        refuse_checkpoints_to_open(trainer_kwargs.get("callbacks"))
         if not (self.transfer_ or self.is_trained_):
-            unordered, _ = self._registered(self.adata)
-            self._set_gene_order(order_by_similarity(gene_vectors(unordered)))
-        counts, batch_index = self._ordered(self.adata)
+            self._set_gene_order(lambda _, counts: order_by_similarity(gene_vectors(counts)))
+        counts, batch_index = self._registered(self.adata)
+        cells, drawn = self._draw(self.seed_, max_training_cells)
         molecules = self._data_splitter_cls(
-            counts,
-            batch_index,
+            columns_at(drawn, self._gene_position()[np.argsort(self.gene_keys_)]),
+            batch_index[cells],
             batch_size,
             held_out_fraction,
-            int(torch.randint(2**31, (1,))),
-            max_training_cells,
+            self.seed_,
+            cells,
         )
         # Training sees the mean of its own molecules only: the held-out ones stay unseen.
-        self._set_log_mean(molecules.kept, molecules.batch_index)
+        n_batch = self.summary_stats.n_batch
+        self.module.log_mean.copy_(
+            log_mean_of_batches(molecules.kept, molecules.batch_index, n_batch)
+        )
         kept, held_out = molecules.held_out_parts()
         for fold in (0, 1):
             self.module.fold_dispersion[fold] = mean_profile_dispersion(
@@ -331,20 +372,18 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
                     ),
                 )
         self.module.eval()
+        has_learned = self.transfer_ or self.history_
+        if not has_learned:
+            self.module.log_ratio_scale.zero_()  # the mean profile is all there is to say
         explained, by_gene, trusted = calibrate(
-            self.module, molecules, fit_scale=not self.history_
+            self.module, molecules, fit_scale=has_learned and not self.history_
         )
         self.held_out_ = {
             "deviance_explained": explained,
             "gene_deviance_explained": by_gene[self._gene_position()],
             "trusted_genes": trusted[self._gene_position()],
         }
-        self._set_log_mean(counts, batch_index)
+        log_mean = log_mean_of_batches(counts, batch_index, n_batch)
+        self.module.log_mean.copy_(log_mean[:, self.module.gene_order.cpu()])
         raise_to_residual_dispersion(self.module, molecules)
         self.is_trained_ = True
-
-    def _ordered(self, adata: AnnData) -> tuple[sparse.csr_matrix, np.ndarray]:
-        """The same with the genes in the module's order: only column indices change."""
-        counts, batch_index = self._registered(adata)
-        ordered = (counts.data, self._gene_position()[counts.indices], counts.indptr)
-        return sparse.csr_matrix(ordered, shape=counts.shape), batch_index

@@ -59,12 +59,12 @@ def co_expression_order(
     position
         For each gene of the data its position among the genes of the weights, or -1.
     counts
-        Counts of the data, cells × genes.
+        Counts of some cells of the data, cells × genes.
     """
     known, unknown = np.flatnonzero(position >= 0), np.flatnonzero(position < 0)
-    rank = np.empty(len(position))
+    rank = np.zeros(len(position))
     rank[known] = np.argsort(weights.tensors["gene_order"])[position[known]]
-    if len(unknown):
+    if len(unknown) and len(known):
         directions = normalize(gene_vectors(counts))
         nearest = pairwise_distances_argmin(directions[unknown], directions[known])
         rank[unknown] = rank[known][nearest] + 0.5

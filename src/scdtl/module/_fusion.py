@@ -34,7 +34,7 @@ class CrossChannelAttention(nn.Module):
         self.batch = nn.Embedding(n_batch, rank)
         nn.init.zeros_(self.batch.weight)
         self.key = nn.Linear(rank, n_genes)
-        nn.init.normal_(self.key.weight, std=0.02)
+        nn.init.zeros_(self.key.weight)  # so that what comes from bulk has no noise in it
         nn.init.constant_(self.key.bias, _INITIAL_TRUST_IN_DAE)
 
     def forward(

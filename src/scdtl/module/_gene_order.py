@@ -10,7 +10,7 @@ from sklearn.utils.extmath import randomized_svd
 
 _GENES_PER_CLUSTER = 32
 _N_COMPONENTS = 20
-_MAX_CELLS = 10_000
+MAX_CELLS = 10_000
 
 
 def order_by_similarity(vectors: np.ndarray) -> np.ndarray:
@@ -39,14 +39,11 @@ def order_by_similarity(vectors: np.ndarray) -> np.ndarray:
 def gene_vectors(counts: sparse.csr_matrix) -> np.ndarray:
     """Loadings of genes on the leading components of log-normalised counts.
 
-    Of more than 10,000 cells, evenly spaced ones tell.
-
     Parameters
     ----------
     counts
-        Counts, cells × genes.
+        Counts, cells × genes; no more than ``MAX_CELLS`` cells are needed.
     """
-    counts = counts[:: -(-counts.shape[0] // _MAX_CELLS) or 1]
     n_components = min(_N_COMPONENTS, min(counts.shape) - 1)
     if n_components < 1:
         return np.zeros((counts.shape[1], 1), dtype=np.float32)
@@ -55,3 +52,17 @@ def gene_vectors(counts: sparse.csr_matrix) -> np.ndarray:
     np.log1p(log_normalised.data, out=log_normalised.data)
     _, singular_values, components = randomized_svd(log_normalised, n_components, random_state=0)
     return components.T * singular_values
+
+
+def columns_at(counts: sparse.csr_matrix, position: np.ndarray) -> sparse.csr_matrix:
+    """The same counts with each gene in another column; only the column indices are new.
+
+    Parameters
+    ----------
+    counts
+        Counts, cells × genes.
+    position
+        For each gene its new column.
+    """
+    indices = position.astype(counts.indices.dtype)[counts.indices]
+    return sparse.csr_matrix((counts.data, indices, counts.indptr), shape=counts.shape)

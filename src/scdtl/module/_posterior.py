@@ -67,7 +67,8 @@ def shrunken_dispersion(numerator: torch.Tensor, denominator: torch.Tensor) -> t
     """Dispersion per gene, shrunken towards the pooled value of genes of like expression.
 
     The estimate of a gene has variance 1/denominator from Poisson noise; the prior has the
-    pooled value as its mean and as its standard deviation. Never negative.
+    pooled value as its mean and as its standard deviation. Never negative; 0 for genes that were
+    not seen.
 
     Parameters
     ----------
@@ -75,8 +76,9 @@ def shrunken_dispersion(numerator: torch.Tensor, denominator: torch.Tensor) -> t
         Sums over cells from :func:`dispersion_moments`.
     """
     prior = torch.zeros_like(numerator)
-    n_strata = max(1, len(numerator) // _GENES_PER_STRATUM)
-    for genes in torch.tensor_split(torch.argsort(denominator), n_strata):
+    seen = torch.argsort(denominator, stable=True)[int((denominator <= 0).sum()) :]
+    n_strata = max(1, len(seen) // _GENES_PER_STRATUM)
+    for genes in torch.tensor_split(seen, n_strata):
         pooled = numerator[genes].sum() / denominator[genes].sum().clamp(min=1e-12)
         prior[genes] = pooled.clamp(min=0)
     precision = 1 / prior.clamp(min=1e-3).square()

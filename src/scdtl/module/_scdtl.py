@@ -56,9 +56,10 @@ class SCDTLModule(BaseModuleClass):
         patch_size: int = 64,
     ):
         super().__init__()
-        self.dae = DAE(n_genes, n_hidden, n_latent, dropout_rate, n_batch)
+        # What bulk replaces comes last: its size does not change how the others start.
         self.unet = UNet(n_genes, patch_size)
         self.fusion = CrossChannelAttention(n_genes, n_latent + self.unet.n_context, n_batch)
+        self.dae = DAE(n_genes, n_hidden, n_latent, dropout_rate, n_batch)
         self.register_buffer("gene_order", torch.arange(n_genes))
         self.register_buffer("log_mean", torch.zeros(n_batch, n_genes))
         self.register_buffer("log_ratio_scale", torch.ones(()))

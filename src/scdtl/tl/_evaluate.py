@@ -12,6 +12,7 @@ import pandas as pd
 from anndata import AnnData
 
 from scdtl._constants import DEFAULT_BULK
+from scdtl._totals import gene_totals
 from scdtl.pp._check import check_input
 from scdtl.tl._evaluation import Evaluation
 from scdtl.tl._peers import Options, chosen
@@ -143,7 +144,7 @@ def evaluate(
         explained.append(pd.DataFrame(columns, index=adata.var_names))
     genes = sum(explained[1:], explained[0]) / n_splits  # NaN unless scored in every split
     genes["n_held_out"] = n_held_out
-    genes["mean_count"] = np.asarray(counts.sum(axis=0, dtype=np.float64)).ravel() / adata.n_obs
+    genes["mean_count"] = gene_totals(counts) / adata.n_obs
     return Evaluation(
         scores=(sum(scores[1:], scores[0]) / n_splits).rename_axis("method"),
         genes=genes.rename_axis("gene"),

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from scipy import sparse
 
+from scdtl._totals import gene_totals
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -61,7 +63,7 @@ def observed(cells: AnnData, options: Options) -> Rates:
 
 def mean_profile(cells: AnnData, options: Options) -> Rates:
     """The mean profile of all cells, 0.5 molecules added per gene; one row, seen by all cells."""
-    profile = np.asarray(cells.X.sum(axis=0, dtype=np.float64)).ravel() + 0.5
+    profile = gene_totals(cells.X) + 0.5
     return np.broadcast_to(profile / profile.sum(), cells.shape)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from scdtl import metrics
+from scdtl._totals import gene_totals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +48,7 @@ class Split:
     @cached_property
     def n_held_out(self) -> NDArray[np.float64]:
         """Held-out molecules of each gene."""
-        return np.asarray(self.held_out.sum(axis=0, dtype=np.float64)).ravel()
+        return gene_totals(self.held_out)
 
     @cached_property
     def _truth(self) -> sparse.csr_matrix:

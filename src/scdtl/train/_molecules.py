@@ -8,6 +8,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from scipy import sparse
+from scvi import settings
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -63,21 +64,25 @@ def thin(
 
 
 class _ThinnedCells(Dataset):
-    """Minibatches of cells, thinned anew each time: part goes in, the rest is the target."""
+    """Minibatches of cells, thinned anew each time: part goes in, the rest is the target.
 
-    def __init__(
-        self, counts: sparse.csr_matrix, batch_index: np.ndarray, seed: int | Sequence[int]
-    ):
+    Each has a number that its randomness comes from, so that it does not matter which process
+    makes it.
+    """
+
+    def __init__(self, counts: sparse.csr_matrix, batch_index: np.ndarray, seed: Sequence[int]):
         self.counts = counts
         self.batch_index = batch_index
-        self.generator = np.random.default_rng(seed)
+        self.seed = seed
 
     def __len__(self) -> int:
         return self.counts.shape[0]
 
-    def __getitem__(self, rows: Sequence[int]) -> dict[str, torch.Tensor]:
-        fraction = self.generator.uniform(*_KEPT_FRACTION, size=len(rows))
-        kept, rest = thin(self.counts[rows], fraction, self.generator)
+    def __getitem__(self, minibatch: tuple[int, Sequence[int]]) -> dict[str, torch.Tensor]:
+        number, rows = minibatch
+        generator = np.random.default_rng([*self.seed, number])
+        fraction = generator.uniform(*_KEPT_FRACTION, size=len(rows))
+        kept, rest = thin(self.counts[rows], fraction, generator)
         return _tensors(kept, rest, self.batch_index[rows])
 
 
@@ -107,11 +112,15 @@ def _tensors(
 
 
 class _PartOfEach(Sampler):
-    """One process's part of each minibatch; the parts of all processes make up the whole."""
+    """One process's part of each minibatch, numbered over all passes.
+
+    The parts of all processes make up the whole.
+    """
 
     def __init__(self, minibatches: BatchSampler, n_cells: int, rank: int, n_processes: int):
         self.minibatches = minibatches
         self.rank, self.n_processes = rank, n_processes
+        self.n_drawn = 0
         # Gradients are exchanged at each step, so no process may sit one out: of a last minibatch
         # with less than a cell for each there is no step, and its cells come in other epochs.
         self.has_last = n_cells % minibatches.batch_size >= n_processes
@@ -120,19 +129,20 @@ class _PartOfEach(Sampler):
         whole = len(self.minibatches.sampler) // self.minibatches.batch_size  # type: ignore[arg-type]
         return whole + self.has_last
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[tuple[int, list[int]]]:
         for rows in self.minibatches:
             if len(rows) >= self.n_processes:
-                yield rows[self.rank :: self.n_processes]
+                self.n_drawn += 1
+                yield self.n_drawn, rows[self.rank :: self.n_processes]
 
 
 class MoleculeSplitter(pl.LightningDataModule):
-    """Holds out molecules once; trains on the others, validates on a fixed sample of cells.
+    """Holds out molecules once; trains on the others, validates on those of the first cells.
 
     Parameters
     ----------
     counts
-        Counts, cells × genes, CSR float32.
+        Counts of the cells to train on, in random order; cells × genes, CSR float32.
     batch_index
         Batch of each cell.
     batch_size
@@ -140,9 +150,10 @@ class MoleculeSplitter(pl.LightningDataModule):
     held_out_fraction
         Share of each cell's molecules set aside.
     seed
-        Seed of the split, of the cells drawn and of the thinning.
-    max_cells
-        Of more cells, that many are drawn.
+        Seed of the split and of the thinning.
+    positions
+        Position of each cell in its data, of which scvi-tools keeps a record; ``None`` if
+        they are all the cells.
 
     Notes
     -----
@@ -159,25 +170,17 @@ class MoleculeSplitter(pl.LightningDataModule):
         batch_size: int = 64,
         held_out_fraction: float = 0.1,
         seed: int = 0,
-        max_cells: int = MAX_TRAINING_CELLS,
+        positions: np.ndarray | None = None,
     ):
         super().__init__()
         self.batch_size = batch_size
         self.seed = seed
         self._rank, self._n_processes = 0, 1
+        self.batch_index = batch_index
         generator = np.random.default_rng(seed)
-        n_cells = counts.shape[0]
-        self.train_idx = np.arange(n_cells)
-        if n_cells > max_cells:
-            self.train_idx = np.sort(generator.permutation(n_cells)[:max_cells])
-            counts = counts[self.train_idx]
-        self.batch_index = batch_index[self.train_idx]
         self.kept, self.held_out = thin(counts, 1 - held_out_fraction, generator)
-        drawn = generator.permutation(len(self.train_idx))
-        self._calibration, self._validation = (
-            np.sort(drawn[:n]) for n in (MAX_CALIBRATION_CELLS, MAX_VALIDATION_CELLS)
-        )
-        self.val_idx = self.train_idx[self._validation]
+        self.train_idx = np.arange(counts.shape[0]) if positions is None else positions
+        self.val_idx = self.train_idx[:MAX_VALIDATION_CELLS]
         self.n_train, self.n_val = len(self.train_idx), len(self.val_idx)
 
     def setup(self, stage: str) -> None:
@@ -197,7 +200,6 @@ class MoleculeSplitter(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Thinned cells, shuffled."""
-        # For rank 0 this is the generator of the seed alone: NumPy pads seeds with zeros.
         cells = _ThinnedCells(self.kept, self.batch_index, [self.seed + 1, self._rank])
         # Processes leave each other's torch generator behind; their order must stay the same.
         order = None if self._n_processes == 1 else torch.Generator().manual_seed(self.seed)
@@ -214,24 +216,31 @@ class MoleculeSplitter(pl.LightningDataModule):
         if self._n_processes > 1:
             # At least one minibatch for each; an even size keeps even and odd rows what they are.
             size = min(size, self.n_val // self._n_processes // 2 * 2)
-        return self._held_out_loader(self._validation, size, self._rank, self._n_processes)
+        return self._held_out_loader(MAX_VALIDATION_CELLS, size, self._rank, self._n_processes)
 
     def calibration_dataloader(self) -> DataLoader:
         """More such cells, for the dispersion and the scores after training."""
-        return self._held_out_loader(self._calibration, self.batch_size)
+        return self._held_out_loader(MAX_CALIBRATION_CELLS, self.batch_size)
 
     def held_out_parts(self) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
         """Kept and held-out molecules of the validation cells."""
-        return self.kept[self._validation], self.held_out[self._validation]
+        return self.kept[:MAX_VALIDATION_CELLS], self.held_out[:MAX_VALIDATION_CELLS]
 
     def _held_out_loader(
-        self, rows: np.ndarray, size: int, rank: int = 0, n_processes: int = 1
+        self, n_cells: int, size: int, rank: int = 0, n_processes: int = 1
     ) -> DataLoader:
-        cells = _HeldOutMolecules(self.kept[rows], self.held_out[rows], self.batch_index[rows])
+        parts = self.kept, self.held_out, self.batch_index
+        cells = _HeldOutMolecules(*(part[:n_cells] for part in parts))
         minibatches = list(BatchSampler(SequentialSampler(cells), size, drop_last=False))
         return self._loader(cells, minibatches[rank::n_processes])
 
     @staticmethod
-    def _loader(cells: Dataset, minibatches: Iterable[list[int]]) -> DataLoader:
-        # The sampler yields whole minibatches: one slice of the sparse matrix each.
-        return DataLoader(cells, batch_size=None, sampler=minibatches)
+    def _loader(cells: Dataset, minibatches: Iterable) -> DataLoader:
+        n_workers = settings.dl_num_workers
+        return DataLoader(
+            cells,
+            batch_size=None,  # the sampler yields whole ones: one slice of the sparse matrix each
+            sampler=minibatches,
+            num_workers=n_workers,
+            persistent_workers=settings.dl_persistent_workers and n_workers > 0,
+        )

@@ -1,0 +1,83 @@
+"""A random order of cells that depends on what they are, and not on where they stand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scipy import sparse
+
+_CELLS_PER_BLOCK = 10_000
+
+
+def gene_keys(names: Sequence[str]) -> np.ndarray:
+    """A number for each gene that depends on its name alone, and is the same everywhere.
+
+    Parameters
+    ----------
+    names
+        Names of genes.
+
+    Returns
+    -------
+    Unsigned integers of 64 bits.
+    """
+    # Surrogates are no UTF-8, but may stand in a name.
+    encoded = [str(name).encode("utf-8", "surrogatepass") for name in names]
+    return pd.util.hash_array(np.array(encoded, dtype=object))
+
+
+def shuffled_cells(
+    counts: sparse.csr_matrix, batch_index: np.ndarray, keys: np.ndarray, seed: int
+) -> np.ndarray:
+    """Positions of the cells in a random order that follows the cells.
+
+    Cells are sorted by a hash of the seed, their batch and their counts. So the same cells come
+    in the same order however cells and genes are sorted, and genes without counts change nothing.
+    Alike cells of a batch come in the order of their positions. Cells without counts are left
+    out, unless there are no others.
+
+    Parameters
+    ----------
+    counts
+        Counts, cells × genes, without negative values.
+    batch_index
+        Batch of each cell.
+    keys
+        Key of each gene, see :func:`gene_keys`.
+    seed
+        Seed; another one gives another order.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scipy import sparse
+    >>> from scdtl.model._cell_order import gene_keys, shuffled_cells
+    >>> counts = sparse.csr_matrix(np.diag([3.0, 0.0, 5.0]))
+    >>> keys = gene_keys(["CD4", "LYZ", "NKG7"])
+    >>> np.sort(shuffled_cells(counts, np.zeros(3, dtype=int), keys, 0))
+    array([0, 2])
+    """
+    of_cells = np.empty(counts.shape[0], dtype=np.uint64)
+    for first in range(0, len(of_cells), _CELLS_PER_BLOCK):
+        block = counts[first : first + _CELLS_PER_BLOCK]
+        # Unsigned integers are multiplied and summed modulo 2⁶⁴: the order of the sum is the same.
+        of_cells[first : first + _CELLS_PER_BLOCK] = block.astype(np.uint64) @ keys
+    empty = of_cells == 0
+    of_cells ^= _mixed(batch_index.astype(np.uint64) + _mixed(np.array([seed], dtype=np.uint64)))
+    order = np.argsort(_mixed(of_cells), kind="stable")
+    filled = order[~empty[order]]
+    return filled if len(filled) else order
+
+
+def _mixed(values: np.ndarray) -> np.ndarray:
+    """Each number as another that looks random (the finalizer of SplitMix64)."""
+    values = values + np.uint64(0x9E3779B97F4A7C15)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))

@@ -1,0 +1,94 @@
+"""Tests of the order of cells that follows the cells."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import sparse, stats
+
+from scdtl.model._cell_order import gene_keys, shuffled_cells
+
+NAMES = [f"gene{i}" for i in range(30)]
+
+
+@pytest.fixture(scope="module")
+def counts():
+    """Cells without two of a kind, in two batches; cell 7 is empty."""
+    dense = np.random.default_rng(0).poisson(2, (400, 30))
+    dense[7] = 0
+    assert len(np.unique(dense, axis=0)) == 400
+    return sparse.csr_matrix(dense, dtype=np.float32)
+
+
+def order(counts, names=NAMES, seed=0, batch_index=None):
+    if batch_index is None:
+        batch_index = np.zeros(counts.shape[0], dtype=int)
+    return shuffled_cells(counts, batch_index, gene_keys(names), seed)
+
+
+def test_keys_belong_to_names():
+    names = ["CD4", "cd4", "", "é", "\udc80", "CD4\x00"]
+    keys = gene_keys(names)
+    assert keys.dtype == np.uint64
+    assert len(np.unique(keys)) == len(names)
+    assert np.array_equal(gene_keys(names[::-1]), keys[::-1])
+
+
+def test_all_cells_but_empty_ones_come_once(counts):
+    assert np.array_equal(np.sort(order(counts)), np.delete(np.arange(400), 7))
+
+
+def test_only_empty_cells_all_come():
+    assert np.array_equal(np.sort(order(sparse.csr_matrix((3, 30)))), [0, 1, 2])
+
+
+@given(data=st.data(), n_empty=st.integers(0, 3), seed=st.integers(0, 2**31 - 1))
+@settings(deadline=None, max_examples=20)
+def test_cells_come_in_the_same_order_wherever_they_and_their_genes_stand(
+    counts, data, n_empty, seed
+):
+    rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
+    batch = np.arange(400) % 2
+    cells, genes = rng.permutation(400), rng.permutation(30 + n_empty)
+    more = counts.copy()
+    more.resize((400, 30 + n_empty))
+    names = np.array([*NAMES, *(f"empty{i}" for i in range(n_empty))])
+    moved = order(more[cells][:, genes], names[genes], seed, batch[cells])
+    assert np.array_equal(cells[moved], order(counts, NAMES, seed, batch))
+
+
+def test_the_order_is_random(counts):
+    first, second = order(counts, seed=0), order(counts, seed=1)
+    in_place = np.sort(first)
+    for one, other in ((first, in_place), (second, in_place), (first, second)):
+        assert abs(stats.spearmanr(np.argsort(one), np.argsort(other)).statistic) < 0.15
+    # What a cell counts does not tell when it comes.
+    depth = np.asarray(counts.sum(1)).ravel()
+    assert abs(stats.spearmanr(depth[first], np.arange(399)).statistic) < 0.15
+    assert abs(stats.spearmanr(counts[first][:, 0].toarray().ravel(), range(399)).statistic) < 0.15
+
+
+def test_cells_of_a_line_are_no_neighbours():
+    """Hashes of n times a cell are n times its hash before they are mixed."""
+    one = sparse.csr_matrix(np.arange(1, 400.0)[:, None])
+    first = order(one, ["CD4"])
+    assert abs(stats.spearmanr(first, np.arange(399)).statistic) < 0.15
+    assert (np.abs(np.diff(first)) == 1).mean() < 0.05
+
+
+def test_batches_and_names_count(counts):
+    whole = order(counts)
+    assert not np.array_equal(order(counts, batch_index=np.arange(400) % 2), whole)
+    assert not np.array_equal(order(counts, NAMES[::-1]), whole)
+
+
+@given(dense=arrays(np.int8, (9, 4), elements=st.integers(0, 1)))
+@settings(deadline=None, max_examples=20)
+def test_alike_cells_come_in_the_order_of_their_positions(dense):
+    found = order(sparse.csr_matrix(dense, dtype=np.float32), NAMES[:4])
+    for profile in np.unique(dense, axis=0):
+        alike = [cell for cell in found if np.array_equal(dense[cell], profile)]
+        assert alike == sorted(alike)
