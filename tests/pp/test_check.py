@@ -13,7 +13,13 @@ from hypothesis.extra.numpy import arrays
 from scipy.sparse import csc_array, csc_matrix, csr_array, csr_matrix, isspmatrix_csr
 
 from scdtl.datasets import toy
-from scdtl.pp._check import canonical_csr, check_counts, check_input
+from scdtl.pp._check import (
+    canonical_csr,
+    check_counts,
+    check_names,
+    checked_counts,
+    note_empty,
+)
 
 OPTIONS = {
     "layer": None,
@@ -37,7 +43,12 @@ def adata():
 
 
 def check(adata, **options):
-    return check_input(adata, **(OPTIONS | options))
+    """The checks of impute; the counts."""
+    options = OPTIONS | options
+    check_names(adata, **options)
+    counts = checked_counts(adata, options["layer"])
+    note_empty(counts)
+    return counts
 
 
 def with_value(adata, value):
