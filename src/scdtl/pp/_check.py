@@ -25,20 +25,13 @@ _LARGEST_COUNT = 2**53  # beyond, not even float64 tells whole numbers apart
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 
 
-def check_input(
-    adata: AnnData,
-    *,
-    layer: str | None,
-    batch_key: str | None = None,
-    key_added: str | None = None,
-    genes: Sequence[str] | None = None,
-) -> csr_matrix:
-    """Check the data that a function is given and return the counts.
+def check_input(adata: AnnData, *, layer: str | None, batch_key: str | None = None) -> csr_matrix:
+    """Check the data that a function is given, which writes no layer, and return the counts.
 
     Parameters
     ----------
-    adata, layer, batch_key, key_added, genes
-        As in :func:`scdtl.pp.impute`; ``None`` where nothing is written.
+    adata, layer, batch_key
+        As in :func:`scdtl.pp.impute`.
 
     Returns
     -------
@@ -53,11 +46,8 @@ def check_input(
     >>> check_input(scdtl.datasets.toy(), layer=None).shape
     (60, 40)
     """
-    check_names(adata, layer=layer, batch_key=batch_key, key_added=key_added, genes=genes)
-    counts = checked_counts(adata, layer)
-    if key_added is not None:
-        note_empty(counts)
-    return counts
+    check_names(adata, layer=layer, batch_key=batch_key)
+    return checked_counts(adata, layer)
 
 
 def checked_counts(adata: AnnData, layer: str | None) -> csr_matrix:
@@ -87,7 +77,7 @@ def check_names(
     Parameters
     ----------
     adata, layer, batch_key, key_added, genes
-        As in :func:`check_input`.
+        As in :func:`scdtl.pp.impute`; ``None`` where nothing is written.
     may_be_backed
         Whether the counts may be in a file.
 

@@ -1,0 +1,100 @@
+"""The command line: a thin shell over the Python API."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import sys
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from scdtl._settings import logger
+from scdtl.cli import _demo, _evaluate, _impute, _weights
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command ``scdtl``.
+
+    Parameters
+    ----------
+    arguments
+        Words after ``scdtl``; by default those of this process.
+
+    Returns
+    -------
+    Exit status: 0, or 1 after an error, of which one line on stderr tells. Wrong usage ends
+    the process with status 2.
+
+    Examples
+    --------
+    >>> from scdtl.cli import main
+    >>> main(["impute", "missing.h5ad", "-o", "out.h5ad"])
+    1
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        with _messages_on_stderr(quiet=options.quiet):
+            options.run(options)
+    except KeyboardInterrupt:
+        print("scdtl: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:  # noqa: BLE001 - a command ends with a line, not a traceback
+        print(f"scdtl: error: {_one_line(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scdtl",
+        description="Impute scRNA-seq counts by deep transfer learning from bulk RNA-seq.",
+    )
+    parser.add_argument("--version", action=_Version, help="show the version and exit")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in (_impute, _evaluate, _demo, _weights):
+        command.add_to(commands)
+    return parser
+
+
+class _Version(argparse.Action):
+    """``--version``, which looks the version up only when asked."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
+        from scdtl import __version__
+
+        print(f"scdtl {__version__}")
+        parser.exit()
+
+
+@contextlib.contextmanager
+def _messages_on_stderr(*, quiet: bool) -> Iterator[None]:
+    """Show our own messages, and no warning of the packages below unless Python is asked to."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("scdtl: %(message)s"))
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.ERROR if quiet else logging.INFO)
+    try:
+        with warnings.catch_warnings():
+            if not sys.warnoptions:
+                warnings.filterwarnings("ignore", module="" if quiet else r"(?!scdtl\b)")
+            yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+def _one_line(error: Exception) -> str:
+    """Give the error's message on one line, after its kind if that is none of wrong input."""
+    message = error.args[0] if isinstance(error, KeyError) and error.args else error
+    text = " ".join(str(message).split())
+    if isinstance(error, (ValueError, KeyError, TypeError, OSError)) and text:
+        return text
+    return f"{type(error).__name__}: {text}".rstrip(": ")

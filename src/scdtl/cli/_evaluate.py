@@ -1,0 +1,91 @@
+"""``scdtl evaluate``: measure how good imputation is."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scdtl._files import written_whole
+from scdtl._settings import logger
+from scdtl.cli._input import add_data, read_bulk, read_h5ad
+from scdtl.cli._output import output_file
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to a parser.
+
+    Parameters
+    ----------
+    commands
+        The parser's sub-parsers.
+    """
+    command = commands.add_parser(
+        "evaluate",
+        help="measure on held-out molecules of an .h5ad file how good imputation is",
+        description="Hold out molecules of an .h5ad file, let each method predict them from the "
+        "others, and print the scores and what they say. The file stays as it is.",
+    )
+    add = command.add_argument
+    add_data(add)
+    add(
+        "--methods",
+        type=_names,
+        metavar="A,B",
+        help="some of: observed, mean profile, scdtl, knn smoothing, alra, magic, scvi "
+        "(default: those installed but scvi, which is slow)",
+    )
+    add(
+        "--held-out-fraction",
+        type=float,
+        default=0.1,
+        metavar="P",
+        help="share of the molecules to hold out (default: %(default)s)",
+    )
+    add("--splits", type=int, default=1, metavar="N", help="default: %(default)s")
+    add("--max-epochs", type=int, metavar="N", help="of scdtl (default: by cells)")
+    add("--html", type=Path, metavar="REPORT.html", help="write a report, one page")
+    add("--csv", type=Path, metavar="SCORES.csv", help="write the table of scores")
+    add("--quiet", action="store_true", help="say nothing but scores and errors")
+    command.set_defaults(run=_run)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _run(options: argparse.Namespace) -> None:
+    page = options.html and output_file(options.html, ".html")
+    csv = options.csv and output_file(options.csv, ".csv")
+    adata = read_h5ad(options.input)
+    bulk = read_bulk(options.bulk)
+
+    from scdtl.tl import evaluate
+    from scdtl.tl._evaluation import table
+
+    with contextlib.redirect_stdout(sys.stderr):
+        evaluation = evaluate(
+            adata,
+            layer=options.layer,
+            methods=options.methods,
+            bulk=bulk,
+            batch_key=options.batch_key,
+            held_out_fraction=options.held_out_fraction,
+            n_splits=options.splits,
+            random_state=options.random_state,
+            max_epochs=options.max_epochs,
+            verbose=not options.quiet,
+        )
+    print(table(evaluation.scores))
+    print(evaluation.verdict)
+    if page:
+        evaluation.to_html(page)
+        logger.info("wrote %s", options.html)
+    if csv:
+        with written_whole(csv) as file:
+            evaluation.scores.to_csv(file)
+        logger.info("wrote %s", options.csv)
