@@ -256,12 +256,10 @@ def test_cells_and_genes_may_stand_in_any_order(counts, data, max_epochs):
 
 @pytest.fixture(scope="module")
 def few_pbmc(pbmc_counts):
-    """Real counts; 3 of the genes are unknown to bulk."""
-    adata = pbmc_counts[:200, :150].copy()
-    adata.var_names = [
-        f"GENE{i}" if i % 50 == 0 else name for i, name in enumerate(adata.var_names)
-    ]
-    return adata
+    """Real counts, in two batches; 3 of the genes are unknown to bulk."""
+    adata = pbmc_counts[:200, :150]
+    names = [f"GENE{i}" if i % 50 == 0 else name for i, name in enumerate(adata.var_names)]
+    return anndata_of(adata.X.copy(), names)
 
 
 REAL = {
@@ -269,6 +267,7 @@ REAL = {
     "trained": {"bulk": "human", "max_epochs": 4},
     "without bulk": {"bulk": None, "max_epochs": 4},
     "zeros": {"bulk": "human", "false_zero_rate": 0.1},
+    "batches": {"bulk": "human", "batch_key": "batch"},
     "a sample": {"bulk": None, "max_epochs": 2, "train_kwargs": {"max_training_cells": 70}},
 }
 
@@ -285,7 +284,9 @@ def test_real_cells_and_genes_may_stand_in_any_order(few_pbmc, axis, options):
 
 
 @pytest.mark.parametrize("what", ["an empty gene", "an empty cell"])
-@pytest.mark.parametrize("options", [REAL[name] for name in ("zero-shot", "trained", "zeros")])
+@pytest.mark.parametrize(
+    "options", [REAL[name] for name in ("zero-shot", "trained", "zeros", "batches")]
+)
 def test_what_is_empty_changes_nothing_else(few_pbmc, what, options):
     options = {"model_kwargs": None} | options
     n_obs, n_vars = few_pbmc.shape
@@ -296,6 +297,18 @@ def test_what_is_empty_changes_nothing_else(few_pbmc, what, options):
     assert not result[n_obs:].any()
     assert not result[:, n_vars:].any()
     assert np.allclose(result[:n_obs, :n_vars], layer(few_pbmc, **options), rtol=1e-4, atol=1e-4)
+
+
+def test_bulk_may_know_only_genes_without_counts(few_pbmc):
+    adata = few_pbmc[:, :40].copy()
+    adata.var_names = [f"GENE{i}" if i < 30 else name for i, name in enumerate(adata.var_names)]
+    counts = adata.X.toarray()
+    counts[:, 30:] = 0
+    adata.X = sparse.csr_matrix(counts)
+    result = layer(adata, bulk="human", model_kwargs=None, max_epochs=1)
+    assert np.isfinite(result).all()
+    assert result[:, :30].any()
+    assert not result[:, 30:].any()
 
 
 # Threads

@@ -318,14 +318,16 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             self._set_gene_order(lambda _, counts: order_by_similarity(gene_vectors(counts)))
         counts, batch_index = self._registered(self.adata)
         cells, drawn = self._draw(self.seed_, max_training_cells)
+        drawn = columns_at(drawn, self._gene_position()[np.argsort(self.gene_keys_)])
         molecules = self._data_splitter_cls(
-            columns_at(drawn, self._gene_position()[np.argsort(self.gene_keys_)]),
+            drawn,
             batch_index[cells],
             batch_size,
             held_out_fraction,
             self.seed_,
             cells,
         )
+        del drawn  # its parts are all that is needed
         # Training sees the mean of its own molecules only: the held-out ones stay unseen.
         n_batch = self.summary_stats.n_batch
         self.module.log_mean.copy_(
@@ -372,7 +374,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
                     ),
                 )
         self.module.eval()
-        has_learned = self.transfer_ or self.history_
+        has_learned = bool(self.transfer_ or self.history_)
         if not has_learned:
             self.module.log_ratio_scale.zero_()  # the mean profile is all there is to say
         explained, by_gene, trusted = calibrate(
