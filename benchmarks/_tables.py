@@ -73,6 +73,22 @@ BULK_SCORES = {
     "profile_pearson": "Pearson r of whole profiles",
     "profile_spearman": "Spearman r of whole profiles",
 }
+README_METHODS = {
+    "scdtl": "scdtl",
+    "scdtl-no-bulk": "scdtl without bulk",
+    "mean": "mean profile",
+    "neighbour-sum-30": "neighbours (30)",
+    "knn-smoothing-30": "kNN-smoothing (30)",
+    "magic": "MAGIC",
+    "cellmapper": "CellMapper",
+    "alra": "ALRA",
+    "scvi-30": "scVI, 30 epochs",
+}
+README_LEAVES_OUT = [
+    ("mean", "as published"),
+    ("neighbour-sum-30", "as published"),
+    ("alra", "with posterior"),
+]
 MAIN_SCORES = ["poisson_score", "gene_d2", "mse_score_expected"]
 STEPS = ["bare", "dae", "full", "scvi"]
 LINE = ["method", "line"]
@@ -111,6 +127,29 @@ def accuracy(rows: pd.DataFrame) -> str:
             digits = 0 if cost == "added_mb" else 1
             parts += [f"**{name}, {title}**", as_markdown(_texts(means, digits, best=False))]
     return "\n\n".join(parts) + "\n"
+
+
+def readme(rows: pd.DataFrame) -> str:
+    """Poisson score / gene D² of `accuracy.py` with all cells, for the README."""
+    rows = rows[rows["cells"] == "all"]
+    means = rows.pivot_table(
+        index=LINE, columns="dataset", values=["poisson_score", "gene_d2"], sort=False
+    )
+    lines = {
+        f"{label} + posterior" if line == "with posterior" else label: means.loc[method, line]
+        for method, label in README_METHODS.items()
+        for line in means.loc[method].index
+        if (method, line) not in README_LEAVES_OUT
+    }
+    texts = {
+        label: {
+            DATASETS[name]: f"{line['poisson_score', name]:.3f} / {line['gene_d2', name]:.3f}"
+            for name in rows["dataset"].unique()
+        }
+        for label, line in lines.items()
+    }
+    table = pd.DataFrame.from_dict(texts, orient="index")
+    return as_markdown(table.rename_axis("all cells")) + "\n"
 
 
 def leads(rows: pd.DataFrame, score: str) -> pd.DataFrame:

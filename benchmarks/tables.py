@@ -3,8 +3,8 @@
     python benchmarks/tables.py
 
 Reads `docs/_static/benchmarks/*.csv`, the files that `--out` of the benchmarks writes, and writes
-`docs/benchmarks/*.md`, which `docs/benchmarks.md` includes, and `docs/_static/benchmarks.png`. No
-number in the documentation is typed by hand.
+`docs/benchmarks/*.md`, which `docs/benchmarks.md` includes, `docs/_static/benchmarks.png`, and the
+table in the README. No number in them is typed by hand.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ WRITERS = {
 }
 TRUST = ("coverage", "genes", "silent")
 MISSING = "*Not measured yet.*\n"
+README_MARKS = "<!-- by benchmarks/tables.py -->\n", "<!-- end of table -->\n"
 
 
 def main() -> None:
@@ -46,6 +47,7 @@ def main() -> None:
         text = write(pd.read_csv(csv, dtype={"cells": str})) if csv.exists() else MISSING
         (docs / "benchmarks" / f"{name}.md").write_text(text, encoding="utf-8")
         if name == "accuracy" and csv.exists():
+            write_into_readme(docs.parent / "README.md", pd.read_csv(csv, dtype={"cells": str}))
             draw(pd.read_csv(csv, dtype={"cells": str}), docs / "_static" / "benchmarks.png")
         if name == "scale" and csv.exists():
             draw_scale(pd.read_csv(csv), docs / "_static" / "scale.png")
@@ -54,6 +56,14 @@ def main() -> None:
     parts = {part: pd.read_csv(csv) for part, csv in csvs.items()} if measured else {}
     text = _tables.trust(parts) if measured else MISSING
     (docs / "benchmarks" / "trust.md").write_text(text, encoding="utf-8")
+
+
+def write_into_readme(path: Path, rows: pd.DataFrame) -> None:
+    """Put the table of accuracy between its marks."""
+    before, rest = path.read_text(encoding="utf-8").split(README_MARKS[0])
+    _, after = rest.split(README_MARKS[1])
+    text = before + README_MARKS[0] + _tables.readme(rows) + README_MARKS[1] + after
+    path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
