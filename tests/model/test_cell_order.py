@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import sparse, stats
 
-from scdtl.model._cell_order import gene_keys, shuffled_cells
+from scdtl.model._cell_order import _mixed, gene_keys, shuffled_cells
 
 NAMES = [f"gene{i}" for i in range(30)]
 
@@ -92,3 +92,10 @@ def test_alike_cells_come_in_the_order_of_their_positions(dense):
     for profile in np.unique(dense, axis=0):
         alike = [cell for cell in found if np.array_equal(dense[cell], profile)]
         assert alike == sorted(alike)
+
+
+def test_numbers_are_mixed_as_in_splitmix64():
+    """The first numbers of the published generator with seed 0."""
+    states = np.arange(3, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    published = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
+    assert _mixed(states).tolist() == published

@@ -104,6 +104,18 @@ def test_rare_genes_take_the_pooled_dispersion():
     assert found.std() < 0.5 * alone.std()
 
 
+def test_genes_that_were_not_seen_have_none_and_change_no_other():
+    generator = torch.Generator().manual_seed(0)
+    denominator = torch.rand(450, generator=generator).mul(20).exp()
+    numerator = denominator * torch.rand(450, generator=generator)
+    alone = shrunken_dispersion(numerator, denominator)
+    among = shrunken_dispersion(
+        *(torch.cat([torch.zeros(500), part]) for part in (numerator, denominator))
+    )
+    assert torch.equal(among[500:], alone)
+    assert not among[:500].any()
+
+
 def test_dispersion_is_never_negative_or_nan():
     numerator = torch.tensor([-5.0, 0.0, 3.0], dtype=torch.float64)
     denominator = torch.tensor([1.0, 0.0, 1.0], dtype=torch.float64)

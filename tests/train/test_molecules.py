@@ -106,6 +106,15 @@ def test_each_pass_is_thinned_anew(molecules):
     assert 0.6 < share < 0.8
 
 
+def test_alike_cells_are_thinned_anew_in_each_minibatch_and_pass():
+    counts = sparse.csr_matrix(np.tile(np.arange(50, dtype=np.float32), (4, 1)))
+    loader = MoleculeSplitter(counts, np.zeros(4, dtype=int), batch_size=1).train_dataloader()
+    seen = [
+        tuple(batch[REGISTRY_KEYS.X_KEY].ravel().tolist()) for _ in range(3) for batch in loader
+    ]
+    assert len(set(seen)) == len(seen) == 12
+
+
 def test_each_cell_keeps_a_share_of_its_own_between_a_half_and_nine_tenths():
     counts = sparse.csr_matrix(np.full((300, 20), 5_000, dtype=np.float32))
     molecules = MoleculeSplitter(counts, np.zeros(300, dtype=int), batch_size=300)
