@@ -22,7 +22,7 @@ from scvi.train import SaveCheckpoint
 from scdtl import SCDTL, BulkDAE
 from scdtl._random import local_seed
 from scdtl.datasets import toy, toy_bulk
-from scdtl.model import _saving
+from scdtl.model._file_format import sha256_of
 from scdtl.pretrained import load_weights
 
 OLD = Path(__file__).parent / "saved_0_1"
@@ -74,7 +74,7 @@ def rewrite(folder, edit):
         header = json.loads(file.metadata()["scdtl_model"])
     del header["sha256"]
     edit(header, tensors)
-    header["sha256"] = _saving._sha256(header, tensors)
+    header["sha256"] = sha256_of(header, tensors)
     save_file(tensors, path, {"scdtl_model": json.dumps(header)})
 
 

@@ -1,58 +1,45 @@
-"""Models are saved as data: safetensors with a JSON header, in which there is nothing to run."""
+"""Models are saved and loaded as data, with scvi-tools' arguments and without its pickle."""
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import json
-import math
 import warnings
-from contextlib import contextmanager
 from importlib.metadata import version
-from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anndata
 import numpy as np
-import pandas as pd
 import requests
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from scvi.data import AnnDataManager
 from scvi.model._utils import parse_device_args
 from scvi.model.base import BaseModelClass
 from scvi.train import SaveCheckpoint
 
-from scdtl._constants import REGISTRY_KEYS
 from scdtl._files import written_whole
 from scdtl._settings import settings
+from scdtl.model._file_checks import check_network, checked_parameters, checked_setup
+from scdtl.model._file_format import (
+    METADATA_KEY,
+    NETWORK,
+    SCHEMA,
+    encoded,
+    is_saved,
+    only_data_of_a_model,
+    read_model,
+    sha256_of,
+)
 from scdtl.pretrained._fetch import TIMEOUT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from anndata import AnnData
 
-SCHEMA = 1
-
 _FILE, _PICKLE, _ANNDATA = "model.safetensors", "model.pt", "adata.h5ad"
-_METADATA_KEY = "scdtl_model"
-_NETWORK = "module."
 _FOR_PICKLES_ONLY = ("save_kwargs", "legacy_mudata_format", "datamodule")
-_LARGEST_PARAMETER = 1_000_000
-_NEEDED_ATTRIBUTES = {"registry_", "init_params_"}
-_WRONG_CONTENT = (
-    SafetensorError,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
 
 
 class SavedAsData(BaseModelClass):
@@ -109,7 +96,7 @@ class SavedAsData(BaseModelClass):
                 f"{folder} already exists: save to another directory, or set overwrite=True."
             )
         header, tensors = self._as_data()
-        content = save(tensors, {_METADATA_KEY: json.dumps(header)})
+        content = save(tensors, {METADATA_KEY: json.dumps(header)})
         folder.mkdir(parents=True, exist_ok=True)
         if save_anndata:
             with written_whole(folder / f"{prefix or ''}{_ANNDATA}") as file:
@@ -167,17 +154,17 @@ class SavedAsData(BaseModelClass):
             validate_single_device=True,
         )[2]
         path = _locate(Path(dir_path), prefix, backup_url)
-        header, attributes, tensors = _read(path)
+        header, attributes, tensors = read_model(path)
         if header["class"] != cls.__name__:
             raise ValueError(f"{path} holds a {header['class']}, not a {cls.__name__}.")
         registry, parameters = attributes.pop("registry_"), attributes.pop("init_params_")
-        with _only_data_of_a_model(path):
-            parameters = _checked_parameters(cls, parameters)
-            setup_args = _checked_setup(cls, registry, header["var_names"])
+        with only_data_of_a_model(path):
+            parameters = checked_parameters(cls, parameters)
+            setup_args = checked_setup(cls, registry, header["var_names"])
             # Its first weights are drawn, but take no memory.
             with torch.random.fork_rng(devices=[]), torch.device("meta"):
                 blueprint = cls(None, registry, **parameters).module.state_dict()
-            _check_network(tensors, blueprint)
+            check_network(tensors, blueprint)
         if adata is None:
             adata = _saved_anndata(path.with_name(f"{prefix or ''}{_ANNDATA}"))
         if not isinstance(adata, bool):
@@ -193,7 +180,7 @@ class SavedAsData(BaseModelClass):
                 raise ValueError(f"adata can't be set up as {path} says: {error}") from error
         with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and not needed
             model = cls(None if isinstance(adata, bool) else adata, registry, **parameters)
-        with _only_data_of_a_model(path):
+        with only_data_of_a_model(path):
             for name, value in attributes.items():
                 setattr(model, name, value)
             model.module.on_load(model)
@@ -217,7 +204,7 @@ class SavedAsData(BaseModelClass):
         -------
         The registry, in the form that scvi-tools keeps it in.
         """
-        return _read(_locate(Path(dir_path), prefix, None))[1]["registry_"]
+        return read_model(_locate(Path(dir_path), prefix, None))[1]["registry_"]
 
     @staticmethod
     def view_setup_args(dir_path: str | Path, prefix: str | None = None) -> None:
@@ -245,19 +232,19 @@ class SavedAsData(BaseModelClass):
                 raise ValueError(
                     f"The network's {name} has values that are not finite: nothing is saved."
                 )
-            tensors[_NETWORK + name] = np.asarray(value.cpu().numpy(), order="C")
+            tensors[NETWORK + name] = np.asarray(value.cpu().numpy(), order="C")
         # Of the instance only: properties would be computed for saving.
-        attributes = {name: vars(self)[name] for name in sorted(vars(self)) if _is_saved(name)}
+        attributes = {name: vars(self)[name] for name in sorted(vars(self)) if is_saved(name)}
         header = {
             "schema": SCHEMA,
             "class": type(self).__name__,
             "versions": {name: version(name) for name in ("scdtl", "scvi-tools", "torch")},
             "var_names": [str(name) for name in self.get_var_names()],
             "attributes": {
-                name: _encoded(value, name, tensors) for name, value in attributes.items()
+                name: encoded(value, name, tensors) for name, value in attributes.items()
             },
         }
-        return header | {"sha256": _sha256(header, tensors)}, tensors
+        return header | {"sha256": sha256_of(header, tensors)}, tensors
 
 
 def refuse_checkpoints_to_open(callbacks: Iterable[Any] | None) -> None:
@@ -276,97 +263,6 @@ def refuse_checkpoints_to_open(callbacks: Iterable[Any] | None) -> None:
                 "SaveCheckpoint's load_best_on_end and check_nan_gradients open a pickle, which "
                 "is never written here. Leave them out: training ends on the best weights anyway."
             )
-
-
-def _is_saved(name: str) -> bool:
-    return name.endswith("_") and not name.startswith("_") and name.isidentifier()
-
-
-def _sha256(header: dict[str, Any], tensors: dict[str, np.ndarray]) -> str:
-    """Hash of all that a file says, whichever way it is laid out."""
-    digest = hashlib.sha256(json.dumps(header, allow_nan=False).encode())
-    for name in sorted(tensors):
-        value = tensors[name]
-        digest.update(f"\n{name} {value.dtype.name} {value.shape}\n".encode())
-        digest.update(value.reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
-
-
-# Values as JSON: what JSON does not know is an object with one key that begins with "$".
-
-
-def _encoded(value: Any, path: str, tensors: dict[str, np.ndarray]) -> Any:
-    """JSON of a value; arrays of numbers are put among the tensors, under the value's path."""
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else {"$float": str(float(value))}
-    if isinstance(value, str):
-        return str(value)
-    if value is None or isinstance(value, bool | int):
-        return value
-    if isinstance(value, np.number | np.bool_) and value.dtype.kind in "biuf":
-        return {"$scalar": [_encoded(value.item(), path, tensors), value.dtype.name]}
-    if isinstance(value, dict):
-        if odd := [key for key in value if not isinstance(key, str) or key.startswith("$")]:
-            raise TypeError(f"{path} can't be saved as data: its key {odd[0]!r} is no plain text.")
-        return {key: _encoded(item, f"{path}.{key}", tensors) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        items = [_encoded(item, f"{path}.{i}", tensors) for i, item in enumerate(value)]
-        return items if isinstance(value, list) else {"$tuple": items}
-    if isinstance(value, pd.DataFrame):
-        columns = [value.iloc[:, i].to_numpy() for i in range(value.shape[1])]
-        parts = {"index": value.index.to_numpy(), "index_name": value.index.name}
-        parts |= {"names": value.columns.to_numpy(), "columns": columns}
-        return {"$table": _encoded(parts, path, tensors)}
-    if not isinstance(value, np.ndarray):
-        raise TypeError(
-            f"{path} can't be saved as data: it is a {type(value).__name__}. Attributes whose "
-            "names end in _ may hold text, numbers, arrays, tables, and lists and dicts of these."
-        )
-    if value.dtype.kind in "OU" and value.ndim == 1:
-        return {"$objects": _encoded(value.tolist(), path, tensors)}
-    dtype = value.dtype.newbyteorder("=")
-    if dtype.kind not in "biufmM" or dtype.itemsize > 8:
-        raise TypeError(f"{path} can't be saved as data: it is an array of {value.dtype}.")
-    while path in tensors:
-        path += "_"
-    array = np.asarray(value, dtype, order="C")
-    tensors[path] = array.view(np.int64) if dtype.kind in "mM" else array
-    return {"$array": [path, str(dtype)]}
-
-
-def _decoded(value: Any, tensors: dict[str, np.ndarray]) -> Any:
-    if isinstance(value, list):
-        return [_decoded(item, tensors) for item in value]
-    if not isinstance(value, dict):
-        return value
-    content: Any
-    key, content = next(iter(value.items()), ("", None))
-    if not key.startswith("$"):
-        return {key: _decoded(item, tensors) for key, item in value.items()}
-    if key == "$array":
-        name, dtype = content
-        return tensors[name].view(dtype) if np.dtype(dtype).kind in "mM" else tensors[name]
-    content = _decoded(content, tensors)
-    if key == "$float":
-        return float(content)
-    if key == "$scalar":
-        if np.dtype(content[1]).kind not in "biuf":
-            raise TypeError(f"{content[1]} is no type of numbers")
-        return np.dtype(content[1]).type(content[0])
-    if key == "$tuple":
-        return tuple(content)
-    if key == "$objects":
-        array: np.ndarray = np.empty(len(content), dtype=object)
-        array[:] = content
-        return array
-    if key == "$table":
-        index = pd.Index(content["index"], name=content["index_name"])
-        table = pd.DataFrame(dict(enumerate(content["columns"])), index)
-        return table.set_axis(content["names"], axis=1)
-    raise ValueError(f"{key} is unknown")
-
-
-# Reading: everything is checked before a model is made of it.
 
 
 def _locate(folder: Path, prefix: str | None, backup_url: str | None) -> Path:
@@ -394,94 +290,6 @@ def _locate(folder: Path, prefix: str | None, backup_url: str | None) -> Path:
     except requests.RequestException as error:
         raise ConnectionError(f"Cannot download {path.name} from {backup_url}: {error}") from error
     return path
-
-
-@contextmanager
-def _only_data_of_a_model(path: Path) -> Iterator[None]:
-    """Whatever goes wrong with the content of a file is the file's fault."""
-    try:
-        yield
-    except _WRONG_CONTENT as error:
-        raise ValueError(f"{path} is damaged or no model of scdtl: {error}") from error
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, torch.Tensor]]:
-    """Header, attributes, and the network's tensors; no more memory than the file has bytes."""
-    with _only_data_of_a_model(path), safe_open(path, framework="numpy") as file:
-        header = json.loads((file.metadata() or {})[_METADATA_KEY])
-        schema = header["schema"]
-        names = file.keys() if schema == SCHEMA else []
-        tensors = {name: file.get_tensor(name) for name in names}
-    if schema != SCHEMA:
-        raise ValueError(f"{path} has schema {schema}, this scdtl reads {SCHEMA}: update scdtl.")
-    with _only_data_of_a_model(path):
-        if header.pop("sha256") != _sha256(header, tensors):
-            raise ValueError("its checksum is wrong")
-        attributes = _decoded(header["attributes"], tensors)
-        if not (all(map(_is_saved, attributes)) and attributes.keys() >= _NEEDED_ATTRIBUTES):
-            raise ValueError("missing or unexpected attributes")
-        if not all(isinstance(name, str) for name in [header["class"], *header["var_names"]]):
-            raise TypeError("its class or its genes have no names")
-        network = {
-            name.removeprefix(_NETWORK): torch.from_numpy(value)
-            for name, value in tensors.items()
-            if name.startswith(_NETWORK)
-        }
-    return header, attributes, network
-
-
-def _checked_parameters(cls: type, init_params: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of the constructor, of the types and sizes that it expects."""
-    parameters = dict(init_params["non_kwargs"])
-    for group in init_params["kwargs"].values():
-        parameters |= group
-    known = inspect.signature(cls).parameters
-    for name, value in parameters.items():
-        kind: Any = type(known[name].default)
-        kind = {int: Integral, float: Real}.get(kind, kind)
-        if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
-            raise TypeError(f"{name}={value!r} is of the wrong type")
-        if isinstance(value, Real) and not 0 <= float(value) <= _LARGEST_PARAMETER:
-            raise ValueError(f"{name}={value!r} is out of range")
-    return parameters
-
-
-def _checked_setup(cls: Any, registry: dict[str, Any], genes: list[str]) -> dict[str, Any]:
-    """Arguments of ``setup_anndata``, if they and the registry are those of the class."""
-    setup_args: dict[str, Any] = registry["setup_args"]
-    known = inspect.signature(cls.setup_anndata).parameters
-    for name, value in setup_args.items():
-        if name not in known or not isinstance(value, str | None):
-            raise TypeError(f"{name}={value!r} is no argument of setup_anndata")
-    fields = registry["field_registries"]
-    of_genes = fields[REGISTRY_KEYS.X_KEY]
-    counts = {"genes": (of_genes["summary_stats"]["n_vars"], genes)}
-    counts["columns"] = (of_genes["state_registry"]["n_vars"], genes)
-    for key, field in fields.items():
-        if "categorical_mapping" in field["state_registry"]:
-            names = field["state_registry"]["categorical_mapping"]
-            counts[key] = (field["summary_stats"][f"n_{key}"], names)
-    for key, (count, names) in counts.items():
-        if not isinstance(count, int) or count != len(names):
-            raise ValueError(f"there are {len(names)} names of {key}, and not {count}")
-    return setup_args
-
-
-def _check_network(tensors: dict[str, torch.Tensor], blueprint: dict[str, torch.Tensor]) -> None:
-    """Refuse other tensors than those of a network that the file's parameters build."""
-    if odd := tensors.keys() ^ blueprint.keys():
-        raise ValueError(f"missing or unexpected tensors: {', '.join(sorted(odd))}")
-    for name, value in tensors.items():
-        expected = blueprint[name]
-        if value.shape != expected.shape:
-            raise ValueError(f"{name} has shape {list(value.shape)}, not {list(expected.shape)}")
-        if value.is_floating_point() != expected.is_floating_point():
-            raise TypeError(f"{name} has dtype {value.dtype}, not {expected.dtype}")
-        if not value.isfinite().all():
-            raise ValueError(f"{name} has values that are not finite")
-    order = tensors.get("gene_order")
-    if order is not None and not order.sort().values.equal(torch.arange(len(order))):
-        raise ValueError("gene_order is no permutation")
 
 
 def _saved_anndata(path: Path) -> AnnData | bool:
