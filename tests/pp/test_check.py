@@ -70,6 +70,12 @@ def test_every_format_gives_the_same_counts(adata, form, dtype):
     assert adata.X.dtype == dtype
 
 
+def test_masked_counts_are_refused(adata):
+    counts = np.ma.masked_equal(adata.X.toarray(), 1)
+    with pytest.raises(TypeError, match=r"adata.X is a masked array.*filled\(0\)"):
+        check_counts(counts)
+
+
 def test_canonical_counts_are_not_copied(adata):
     assert np.shares_memory(check(adata).data, adata.X.data)
 

@@ -188,6 +188,11 @@ def check_counts(matrix: Any, *, name: str = "adata.X", hint: str = "") -> None:
             f"{name} is of type {type(matrix).__name__}, but must be a NumPy array or a SciPy "
             "sparse matrix in memory: load it first with adata = adata.to_memory()."
         )
+    if isinstance(matrix, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name} is a masked array: say what stands for masked values, as with adata.X = "
+            "adata.X.filled(0) if they were not counted."
+        )
     if matrix.dtype.kind not in "buif":
         raise TypeError(
             f"{name} is of dtype {matrix.dtype}, but counts are numbers: convert it first with "
