@@ -16,12 +16,12 @@ from scdtl._random import local_seed
 from scdtl.model import SCDTL
 from scdtl.model._bulk import as_weights, ensembl_ids
 from scdtl.model._scales import check_scale
-from scdtl.pp._blocks import each_block
 from scdtl.pp._check import check_names, check_numbers, checked_counts, note_empty
 from scdtl.pp._counts import in_blocks, is_in_memory, read_in_blocks, training_rows
-from scdtl.pp._lazy import BlockImputer, in_place_of, lazy_layers, rows_per_block
+from scdtl.pp._lazy import rows_per_block
 from scdtl.pp._memory import check_memory
 from scdtl.pp._provenance import hashes_of_call, name_of_bulk, plain, provenance, unboxed
+from scdtl.pp._results import Wanted, at_once, on_access
 from scdtl.pp._store import Store, in_pandas, require
 from scdtl.pretrained import match_genes
 from scdtl.pretrained._genes import in_words
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from os import PathLike
     from pathlib import Path
 
-    import dask.array
     from scipy import sparse
 
     from scdtl.model import BulkDAE
@@ -256,7 +255,17 @@ def impute(
         blocks = read_in_blocks(adata, layer, n_rows)
         counts = blocks[rows].compute()
     written = [key_added, f"{key_added}_std"][: 1 + return_std]
-    columns = None if genes is None else adata.var_names.get_indexer(list(genes))
+    wanted = Wanted(
+        genes=genes,
+        scale=scale,
+        replace=replace,
+        false_zero_rate=false_zero_rate,
+        return_std=return_std,
+        batch_size=batch_size,
+        library_size=sizes,
+        columns=None if genes is None else adata.var_names.get_indexer(list(genes)),
+        n_genes=adata.n_vars,
+    )
     with (
         local_seed(random_state),
         _registered(adata, counts, rows, batches, batch_key, keep=return_model) as cells,
@@ -287,31 +296,16 @@ def impute(
         entry = provenance(params, model)
         layers: Sequence[Any]
         if blocks is None:
-            imputed = model.get_imputed_expression(
-                gene_list=genes,
-                library_size=library_size,
-                scale=scale,
-                replace=replace,
-                false_zero_rate=false_zero_rate,
-                batch_size=batch_size,
-                silent=not verbose,
-                return_std=return_std,
-                return_numpy=True,
-            )
-            arrays = imputed if isinstance(imputed, tuple) else (imputed,)
-            layers = [in_place_of(array, columns, adata.n_vars) for array in arrays]
-            latent = model.get_latent_representation(batch_size=batch_size)
+            layers, latent = at_once(model, wanted, verbose)
+        elif store is None:
+            imputer = wanted.block_imputer(model)
+            layers, latent = on_access(imputer, wanted, blocks, batch_index, verbose)
         else:
-            imputer = model._imputer(model._query(None), genes, scale, replace, false_zero_rate)
-            by_block = BlockImputer(imputer.copied(), columns, adata.n_vars, batch_size)
-            if store is None:
-                layers = lazy_layers(blocks, by_block, batch_index, sizes, return_std)
-                latent = _latent(blocks, by_block, batch_index, verbose)
-            else:
-                if not store.is_begun:
-                    store.begin(written, key_added, blocks, by_block, about_genes, entry)
-                store.write(blocks, by_block, batch_index, sizes, written, key_added, verbose)
-                layers, latent = store.read(written, key_added)
+            imputer = wanted.block_imputer(model)
+            if not store.is_begun:
+                store.begin(written, key_added, blocks, imputer, about_genes, entry)
+            store.write(blocks, imputer, batch_index, sizes, written, key_added, verbose)
+            layers, latent = store.read(written, key_added)
 
     result = adata.copy() if copy else adata
     result.layers.pop(f"{key_added}_std", None)  # of an own earlier result
@@ -323,7 +317,7 @@ def impute(
     result.uns[key_added] = entry
     if is_first_process():
         _report(model, adata)
-    returned = [thing for thing, wanted in ((result, copy), (model, return_model)) if wanted]
+    returned = [thing for thing, asked in ((result, copy), (model, return_model)) if asked]
     return (tuple(returned) if len(returned) > 1 else returned[0]) if returned else None
 
 
@@ -394,16 +388,6 @@ def _model(
     if weights is None:
         return SCDTL(cells, **(model_kwargs or {}))
     return SCDTL.from_bulk_model(weights, cells, **(model_kwargs or {}))
-
-
-def _latent(
-    blocks: dask.array.Array, imputer: BlockImputer, batch_index: np.ndarray, verbose: bool
-) -> np.ndarray:
-    def arguments(rows: slice) -> tuple:
-        return (batch_index[rows],)
-
-    done = each_block(blocks, BlockImputer.latent, imputer, arguments, verbose=verbose)
-    return np.concatenate([latent for _, latents in done for latent in latents])
 
 
 def _report(model: SCDTL, adata: AnnData) -> None:
