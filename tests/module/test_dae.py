@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scanpy as sc
 import torch
+from scipy import stats
 
 from scdtl.module._dae import DAE, log1p_deviation
 from scdtl.module._likelihood import LOG_ZERO
@@ -47,3 +48,41 @@ def test_a_batch_changes_the_decoder_once_learned():
     assert torch.equal(dae.decoder(latent, first), dae.decoder(latent, second))
     torch.nn.init.normal_(dae.decoder.batch.weight)
     assert not torch.equal(dae.decoder(latent, first), dae.decoder(latent, second))
+
+
+def linear_layers(dae):
+    return {
+        name: layer for name, layer in dae.named_modules() if isinstance(layer, torch.nn.Linear)
+    }
+
+
+def test_first_weights_are_spread_as_those_of_pytorch():
+    dae = DAE(300, n_hidden=64, n_latent=32)
+    torch.nn.init.ones_(dae.encoder.hidden[0].bias)
+    before = linear_layers(DAE(200, n_hidden=64, n_latent=32))
+    dae.draw(200)
+    for name, layer in linear_layers(dae).items():
+        for kind in ("weight", "bias"):
+            found, expected = (getattr(x, kind).detach().ravel() for x in (layer, before[name]))
+            assert stats.kstest(found, expected).pvalue > 0.001, (name, kind)
+            assert found.abs().max() == pytest.approx(expected.abs().max(), rel=0.25)
+    assert not dae.encoder.hidden[0].bias.any()
+    assert not torch.equal(dae.encoder.latent.weight, dae.decoder.latent.weight.T)
+
+
+def test_genes_without_counts_change_no_other_weights_and_no_later_numbers():
+    drawn = []
+    for n_genes in (50, 80):
+        dae = DAE(n_genes, n_hidden=8, n_latent=3)
+        torch.manual_seed(0)
+        dae.draw(50)
+        drawn.append((dae.state_dict(), torch.rand(1)))
+    (few, next_number), (many, same_number) = drawn
+    assert next_number == same_number
+    for name, value in few.items():
+        other = many[name]
+        if name == "encoder.genes.weight":
+            other = other[:, :50]
+        elif name.startswith("decoder.genes"):
+            other = other[:50]
+        assert torch.equal(value, other), name

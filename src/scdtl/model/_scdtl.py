@@ -229,7 +229,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         self.transfer_["dropped"] = not bulk_helps(self.module, molecules)
         if not self.transfer_["dropped"]:
             return
-        self.module.forget_bulk()
+        self.module.start_without_bulk()
         if is_first_process():
             logger.warning(
                 "The bulk weights %r do not predict held-out molecules of these cells: they are "
@@ -314,7 +314,8 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             ``load_best_on_end`` or ``check_nan_gradients``.
         """
         refuse_checkpoints_to_open(trainer_kwargs.get("callbacks"))
-        if not (self.transfer_ or self.is_trained_):
+        is_fresh = not (self.transfer_ or self.is_trained_)
+        if is_fresh:
             self._set_gene_order(lambda _, counts: order_by_similarity(gene_vectors(counts)))
         counts, batch_index = self._registered(self.adata)
         cells, drawn = self._draw(self.seed_, max_training_cells)
@@ -333,6 +334,8 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         self.module.log_mean.copy_(
             log_mean_of_batches(molecules.kept, molecules.batch_index, n_batch)
         )
+        if is_fresh:
+            self.module.start_without_bulk()
         kept, held_out = molecules.held_out_parts()
         for fold in (0, 1):
             self.module.fold_dispersion[fold] = mean_profile_dispersion(

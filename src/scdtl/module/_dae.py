@@ -69,3 +69,28 @@ class DAE(nn.Module):
         super().__init__()
         self.encoder = Encoder(n_genes, n_hidden, n_latent, dropout_rate)
         self.decoder = Decoder(n_genes, n_hidden, n_latent, dropout_rate, n_batch)
+
+    @torch.no_grad()
+    def draw(self, n_with_counts: int) -> None:
+        """Draw first weights for data of which so many genes, the first ones, have counts.
+
+        They are spread as PyTorch's, with those genes as the inputs. Each tensor has random
+        numbers of its own, gene by gene: genes without counts change neither the weights of the
+        others nor what is drawn later.
+
+        Parameters
+        ----------
+        n_with_counts
+            Number of genes with counts.
+        """
+        for layer in self.modules():
+            if isinstance(layer, nn.LayerNorm):
+                layer.reset_parameters()
+            elif isinstance(layer, nn.Linear):
+                reads_genes = layer is self.encoder.genes
+                bound = (n_with_counts if reads_genes else layer.in_features) ** -0.5
+                for parameter in (layer.weight.T if reads_genes else layer.weight, layer.bias):
+                    seed = int(torch.randint(2**31, (1,)))
+                    generator = torch.Generator().manual_seed(seed)
+                    drawn = torch.empty(parameter.shape)
+                    parameter.copy_(drawn.uniform_(-bound, bound, generator=generator))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import torch
 from scvi.module.base import BaseModuleClass, LossOutput, auto_move_data
-from torch import nn
 
 from scdtl._constants import REGISTRY_KEYS
 from scdtl.module._adaptation import maximum_mean_discrepancy
 from scdtl.module._dae import DAE, log1p_deviation
 from scdtl.module._fusion import CrossChannelAttention
-from scdtl.module._likelihood import multinomial_nll
+from scdtl.module._likelihood import LOG_ZERO, multinomial_nll
 from scdtl.module._posterior import dispersion_moments, posterior_mean, shrunken_dispersion
 from scdtl.module._unet import UNet
 
@@ -69,11 +68,9 @@ class SCDTLModule(BaseModuleClass):
         self.register_buffer("fold_moments", torch.zeros(2, 2, n_genes), persistent=False)
         self.register_buffer("fold_dispersion", torch.zeros(2, n_genes), persistent=False)
 
-    def forget_bulk(self) -> None:
-        """Start the DAE anew, as without bulk."""
-        for layer in self.dae.modules():
-            if isinstance(layer, nn.Linear | nn.LayerNorm):
-                layer.reset_parameters()
+    def start_without_bulk(self) -> None:
+        """Draw the DAE's first weights, once the mean profile is known."""
+        self.dae.draw(max(1, int((self.log_mean > LOG_ZERO).any(0).sum())))
         self.bulk_latents.zero_()
 
     def _get_inference_input(self, tensors, **kwargs):
