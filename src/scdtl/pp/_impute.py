@@ -120,7 +120,8 @@ def impute(
     accelerator, devices
         As in scvi-tools: ``"auto"``, ``"cpu"``, ``"gpu"``, ``"mps"``.
     random_state
-        Seed. The caller's own random states are left alone.
+        Seed. The same cells give the same numbers in whatever order cells and genes are. The
+        caller's own random states are left alone.
     copy
         Return a new AnnData and leave ``adata`` as it is.
     return_model
