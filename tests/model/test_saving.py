@@ -594,6 +594,31 @@ def test_a_bulk_model_without_its_data_says_that_it_can_not_be_exported(tmp_path
         model.export(tmp_path / "weights.safetensors")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("gene_keys_", 3),
+        ("in_bulk_", {"$array": ["gene_keys_", "uint64"]}),
+        ("seed_", "seven"),
+        ("seed_", 1.5),
+        ("transfer_", []),
+    ],
+)
+def test_attributes_of_another_kind_are_refused(folder, name, value):
+    rewrite(folder, lambda header, _: header["attributes"].update({name: value}))
+    with pytest.raises(ValueError, match=f"damaged or no model of scdtl: {name}"):
+        load(folder)
+
+
+def test_an_attribute_of_another_size_is_refused(folder):
+    def shorten(_, tensors):
+        tensors["gene_keys_"] = tensors["gene_keys_"][1:]
+
+    rewrite(folder, shorten)
+    with pytest.raises(ValueError, match="damaged or no model of scdtl: gene_keys_ has uint64"):
+        load(folder)
+
+
 # scvi-tools' checkpoints
 
 

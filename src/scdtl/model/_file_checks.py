@@ -6,6 +6,7 @@ import inspect
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 import torch
 
 from scdtl._constants import REGISTRY_KEYS
@@ -91,3 +92,23 @@ def check_network(tensors: dict[str, torch.Tensor], blueprint: dict[str, torch.T
     order = tensors.get("gene_order")
     if order is not None and not order.sort().values.equal(torch.arange(len(order))):
         raise ValueError("gene_order is no permutation")
+
+
+def check_attributes(attributes: dict[str, Any], untrained: dict[str, Any]) -> None:
+    """Refuse attributes of another type or size than a new model has.
+
+    Parameters
+    ----------
+    attributes
+        Attributes in the file.
+    untrained
+        Attributes of a model that was built with the file's parameters.
+    """
+    for name, value in attributes.items():
+        expected = untrained.get(name)
+        if expected is not None and type(value) is not type(expected):
+            raise TypeError(f"{name} is of the wrong type")
+        if isinstance(expected, np.ndarray) and (
+            value.shape != expected.shape or value.dtype != expected.dtype
+        ):
+            raise ValueError(f"{name} has {value.dtype} {list(value.shape)}")

@@ -20,7 +20,12 @@ from scvi.train import SaveCheckpoint
 
 from scdtl._files import written_whole
 from scdtl._settings import settings
-from scdtl.model._file_checks import check_network, checked_parameters, checked_setup
+from scdtl.model._file_checks import (
+    check_attributes,
+    check_network,
+    checked_parameters,
+    checked_setup,
+)
 from scdtl.model._file_format import (
     METADATA_KEY,
     NETWORK,
@@ -181,6 +186,7 @@ class SavedAsData(BaseModelClass):
         with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and not needed
             model = cls(None if isinstance(adata, bool) else adata, registry, **parameters)
         with only_data_of_a_model(path):
+            check_attributes(attributes, dict(vars(model)))
             for name, value in attributes.items():
                 setattr(model, name, value)
             model.module.on_load(model)
