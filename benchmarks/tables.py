@@ -47,8 +47,9 @@ def main() -> None:
         text = write(pd.read_csv(csv, dtype={"cells": str})) if csv.exists() else MISSING
         (docs / "benchmarks" / f"{name}.md").write_text(text, encoding="utf-8")
         if name == "accuracy" and csv.exists():
-            write_into_readme(docs.parent / "README.md", pd.read_csv(csv, dtype={"cells": str}))
-            draw(pd.read_csv(csv, dtype={"cells": str}), docs / "_static" / "benchmarks.png")
+            rows = pd.read_csv(csv, dtype={"cells": str})
+            write_into_readme(docs.parent / "README.md", rows)
+            draw(rows, docs / "_static" / "benchmarks.png")
         if name == "scale" and csv.exists():
             draw_scale(pd.read_csv(csv), docs / "_static" / "scale.png")
     csvs = {part: docs / "_static" / "benchmarks" / f"trust_{part}.csv" for part in TRUST}

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from scdtl._constants import REGISTRY_KEYS
+from scdtl._totals import gene_totals
 from scdtl.module._posterior import residual_moments, shrunken_dispersion
 
 if TYPE_CHECKING:
@@ -146,9 +147,9 @@ def mean_profile_dispersion(kept: sparse.csr_matrix, held_out: sparse.csr_matrix
         The two parts of each cell's molecules, cells × genes.
     """
     depth, depth_held_out = (np.asarray(part.sum(1)).ravel() for part in (kept, held_out))
-    mean = np.asarray(kept.sum(0), dtype=np.float64).ravel()
+    mean = gene_totals(kept)
     mean /= max(mean.sum(), 1)
-    both = np.asarray(kept.multiply(held_out).sum(0)).ravel()
+    both = gene_totals(kept.multiply(held_out))
     cross = mean * (held_out.T @ depth + kept.T @ depth_held_out)
     expected = mean**2 * (depth @ depth_held_out)
     return shrunken_dispersion(*(torch.from_numpy(x) for x in (both - cross + expected, expected)))

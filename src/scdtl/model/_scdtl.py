@@ -106,7 +106,8 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
     ):
         if adata is not None and not adata.var_names.is_unique:
             raise ValueError("adata.var_names are not unique: call adata.var_names_make_unique().")
-        # Drawn once: molecules that were held out stay so when training goes on.
+        # Drawn once, for the first weights and for the split: molecules that were held out stay so
+        # when training goes on.
         self.seed_ = int(torch.randint(2**31, (1,), device="cpu"))
         super().__init__(adata, registry)
         stats = self.summary_stats

@@ -298,15 +298,15 @@ def impute(
         layers: Sequence[Any]
         if blocks is None:
             layers, latent = at_once(model, wanted, verbose)
-        elif store is None:
-            imputer = wanted.block_imputer(model)
-            layers, latent = on_access(imputer, wanted, blocks, batch_index, verbose)
         else:
             imputer = wanted.block_imputer(model)
-            if not store.is_begun:
-                store.begin(written, key_added, blocks, imputer, about_genes, entry)
-            store.write(blocks, imputer, batch_index, sizes, written, key_added, verbose)
-            layers, latent = store.read(written, key_added)
+            if store is None:
+                layers, latent = on_access(imputer, wanted, blocks, batch_index, verbose)
+            else:
+                if not store.is_begun:
+                    store.begin(written, key_added, blocks, imputer, about_genes, entry)
+                store.write(blocks, imputer, batch_index, sizes, written, key_added, verbose)
+                layers, latent = store.read(written, key_added)
 
     result = adata.copy() if copy else adata
     result.layers.pop(f"{key_added}_std", None)  # of an own earlier result
