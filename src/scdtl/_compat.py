@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import tempfile
+import os
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 
 if TYPE_CHECKING:
@@ -37,12 +37,7 @@ def quiet_lightning() -> Iterator[None]:
             warnings.filterwarnings("ignore", message="The number of training batches")
             warnings.filterwarnings("ignore", message=".*does not have many workers")
             warnings.filterwarnings("ignore", message="Your `IterableDataset` has `__len__`")
-            warnings.filterwarnings("ignore", message="Total length of `list` across ranks")
             warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.")
-            # That of scvi-tools; ours is a callback and works.
-            warnings.filterwarnings("ignore", message="early_stopping was automatically disabled")
-            # For one process of several that trains on its own.
-            warnings.filterwarnings("ignore", message="It is recommended to use `self.log")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
@@ -50,48 +45,44 @@ def quiet_lightning() -> Iterator[None]:
 
 
 @contextmanager
-def processes(devices: Any, trainer_kwargs: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Prepare training in one process or in several; yield what the trainer needs to know.
+def one_process() -> Iterator[list[Any]]:
+    """Train in this process alone, whatever SLURM or MPI say; yield plugins for the trainer.
 
-    Parameters
-    ----------
-    devices, trainer_kwargs
-        As given to ``train``.
+    Lightning takes each task of a job for a part of one training, refuses jobs that it does not
+    like, and logs in the first task only.
     """
-    if trainer_kwargs.get("strategy") or devices not in ("auto", 1):
-        # scvi-tools writes the history to a folder, by default into the working directory, and
-        # reads it where training processes were forked. Lightning would replace our samplers.
-        with tempfile.TemporaryDirectory(prefix="scdtl-") as folder:
-            yield {"log_save_dir": folder, "use_distributed_sampler": False}
-        return
-    # One of several processes that trains on its own must log, and scvi-tools reads that log.
-    rank = _rank_keeper.rank
+    rank, job_name = _rank_keeper.rank, os.environ.get("SLURM_JOB_NAME")
     _rank_keeper.rank = 0
+    if job_name is not None:
+        os.environ["SLURM_JOB_NAME"] = "interactive"  # Lightning's own way to be left in peace
     try:
-        yield {"enable_progress_bar": False} if rank else {}
+        yield [LightningEnvironment()]
     finally:
         _rank_keeper.rank = rank
+        if job_name is not None:
+            os.environ["SLURM_JOB_NAME"] = job_name
 
 
-def starts_script_again(trainer: Any) -> bool:
-    """Whether further processes are to be started by the script that this one runs.
+def check_one_device(devices: Any, strategy: Any) -> None:
+    """Refuse several devices for training, and say what several are good for.
 
     Parameters
     ----------
-    trainer
-        Lightning's trainer.
+    devices, strategy
+        As in scvi-tools.
+
+    Raises
+    ------
+    ValueError
+        If several are asked for.
     """
-    launcher = trainer.strategy.launcher
-    return (
-        isinstance(launcher, _SubprocessScriptLauncher)
-        and not launcher.cluster_environment.creates_processes_externally
-        and launcher.num_processes > 1
-    )
-
-
-def is_first_process() -> bool:
-    """Whether this process is alone, or the one of several that speaks."""
-    return not _rank_keeper.rank
+    n_devices = len(devices) if isinstance(devices, list | tuple) else str(devices).strip()
+    if n_devices not in (1, "1", "auto") or strategy not in (None, "auto"):
+        raise ValueError(
+            "Training takes one device: it is a few hundred minibatches, whatever the number of "
+            "cells. Leave devices and strategy at 'auto'. Imputation is spread over several "
+            "workers by dask: see impute(out=...) with a dask.distributed client."
+        )
 
 
 def layer_names(adata: AnnData) -> list[str]:

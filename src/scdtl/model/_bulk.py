@@ -14,7 +14,7 @@ from scvi.data import AnnDataManager
 from scvi.data.fields import CategoricalObsField, LayerField
 from scvi.model.base import UnsupervisedTrainingMixin
 
-from scdtl._compat import forget_anndata, processes, quiet_lightning
+from scdtl._compat import check_one_device, forget_anndata, one_process, quiet_lightning
 from scdtl._constants import REGISTRY_KEYS
 from scdtl.model._genes import check_genes, columns_of
 from scdtl.model._profiles import log_mean_of_samples
@@ -26,7 +26,6 @@ from scdtl.module._scdtl import N_BULK_LATENTS
 from scdtl.pretrained import BulkWeights, load_weights, save_weights
 from scdtl.train._episodes import Episodes, EpisodeSplitter
 from scdtl.train._plan import AveragedTrainingPlan
-from scdtl.train._runner import SharingTrainRunner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +70,6 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
     _module_cls = BulkDAEModule
     _training_plan_cls = AveragedTrainingPlan
     _data_splitter_cls = EpisodeSplitter
-    _train_runner_cls = SharingTrainRunner
 
     def __init__(
         self,
@@ -168,6 +166,7 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
             As by :meth:`scdtl.SCDTL.train`.
         """
         refuse_checkpoints_to_open(trainer_kwargs.get("callbacks"))
+        check_one_device(devices, trainer_kwargs.get("strategy"))
         episodes = self._data_splitter_cls(
             self._profiles(),
             self._codes(REGISTRY_KEYS.STUDY_KEY),
@@ -177,14 +176,14 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
             num_workers=num_workers,
         )
         self.module.train()  # Lightning leaves a module that was trained before in eval mode
-        with quiet_lightning(), processes(devices, trainer_kwargs) as several_kwargs:
+        with quiet_lightning(), one_process() as plugins:
             super().train(
                 max_epochs=max_epochs,
                 accelerator=accelerator,
                 devices=devices,
                 datamodule=episodes,
                 plan_kwargs={"n_decay_steps": max_epochs * n_episodes} | (plan_kwargs or {}),
-                **({"check_val_every_n_epoch": 1} | several_kwargs | trainer_kwargs),
+                **({"check_val_every_n_epoch": 1} | {"plugins": plugins} | trainer_kwargs),
             )
 
     def _codes(self, key: str) -> np.ndarray:

@@ -18,6 +18,7 @@ from scvi.model._utils import parse_device_args
 from scvi.model.base import BaseModelClass
 from scvi.train import SaveCheckpoint
 
+from scdtl._compat import one_process
 from scdtl._files import written_whole
 from scdtl._settings import settings
 from scdtl.model._file_checks import (
@@ -152,12 +153,13 @@ class SavedAsData(BaseModelClass):
             model of this class; or if ``adata`` has other genes, an unknown batch, or lacks the
             column or the layer of the setup.
         """
-        torch_device = parse_device_args(
-            accelerator=accelerator,
-            devices=device,
-            return_device="torch",
-            validate_single_device=True,
-        )[2]
+        with one_process():
+            torch_device = parse_device_args(
+                accelerator=accelerator,
+                devices=device,
+                return_device="torch",
+                validate_single_device=True,
+            )[2]
         path = _locate(Path(dir_path), prefix, backup_url)
         header, attributes, tensors = read_model(path)
         if header["class"] != cls.__name__:

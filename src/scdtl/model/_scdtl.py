@@ -12,7 +12,7 @@ from scvi.data import AnnDataManager
 from scvi.data.fields import CategoricalObsField, LayerField
 from scvi.model.base import UnsupervisedTrainingMixin
 
-from scdtl._compat import is_first_process, processes, quiet_lightning
+from scdtl._compat import check_one_device, one_process, quiet_lightning
 from scdtl._constants import REGISTRY_KEYS
 from scdtl._totals import gene_totals
 from scdtl.model._calibration import (
@@ -33,7 +33,6 @@ from scdtl.pretrained._genes import warn_of_ambiguous
 from scdtl.train._interrupt import StopOnInterrupt
 from scdtl.train._molecules import MAX_TRAINING_CELLS, MoleculeSplitter
 from scdtl.train._plan import SCDTLTrainingPlan
-from scdtl.train._runner import SharingTrainRunner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,7 +92,6 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
     _module_cls = SCDTLModule
     _training_plan_cls = SCDTLTrainingPlan
     _data_splitter_cls = MoleculeSplitter
-    _train_runner_cls = SharingTrainRunner
 
     def __init__(
         self,
@@ -231,12 +229,11 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         if not self.transfer_["dropped"]:
             return
         self.module.start_without_bulk()
-        if is_first_process():
-            logger.warning(
-                "The bulk weights %r do not predict held-out molecules of these cells: they are "
-                "dropped, and training starts from scratch.",
-                self.transfer_["name"],
-            )
+        logger.warning(
+            "The bulk weights %r do not predict held-out molecules of these cells: they are "
+            "dropped, and training starts from scratch.",
+            self.transfer_["name"],
+        )
 
     def _draw(self, seed: int, n_cells: int) -> tuple[np.ndarray, sparse.csr_matrix]:
         """Cells drawn at random, and their counts with the genes sorted by key.
@@ -287,11 +284,9 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             usually ends sooner. 0 trains nothing and only fits how far the bulk's predictions
             reach; without bulk there is nothing but the mean profile then.
         accelerator, devices
-            As in scvi-tools. Several devices, with ``strategy="ddp"`` in a script, share each
-            minibatch; every process ends with the same model and the same history.
+            As in scvi-tools, but training takes one device.
         batch_size
-            Cells per minibatch, over all devices together: more of them change the time that
-            training takes, and not what is trained.
+            Cells per minibatch.
         early_stopping
             Stop when the loss of the held-out molecules no longer falls.
         early_stopping_patience
@@ -312,9 +307,10 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         ------
         ValueError
             If a callback would open a pickle: scvi-tools' ``SaveCheckpoint`` with
-            ``load_best_on_end`` or ``check_nan_gradients``.
+            ``load_best_on_end`` or ``check_nan_gradients``; or if several devices are asked for.
         """
         refuse_checkpoints_to_open(trainer_kwargs.get("callbacks"))
+        check_one_device(devices, trainer_kwargs.get("strategy"))
         is_fresh = not (self.transfer_ or self.is_trained_)
         if is_fresh:
             self._set_gene_order(lambda _, counts: order_by_similarity(gene_vectors(counts)))
@@ -361,7 +357,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             self.module.train()  # Lightning leaves a module that was trained before in eval mode
             with (
                 quiet_lightning(),
-                processes(devices, trainer_kwargs) as several_kwargs,
+                one_process() as plugins,
                 StopOnInterrupt() as interrupt,
             ):
                 super().train(
@@ -373,7 +369,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
                     callbacks=[*callbacks, interrupt],
                     **(
                         {"check_val_every_n_epoch": every, "gradient_clip_val": 1.0}
-                        | several_kwargs
+                        | {"plugins": plugins}
                         | trainer_kwargs
                     ),
                 )

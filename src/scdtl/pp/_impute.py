@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from scdtl._compat import forget_anndata, is_first_process
+from scdtl._compat import check_one_device, forget_anndata
 from scdtl._constants import DEFAULT_BULK, DEFAULT_KEY
 from scdtl._random import local_seed
 from scdtl.model import SCDTL
@@ -231,16 +231,15 @@ def impute(
         may_be_backed=True,
     )
     check_numbers(random_state=random_state, batch_size=batch_size, max_epochs=max_epochs)
+    check_one_device(devices, (train_kwargs or {}).get("strategy"))
     sizes = check_scale(scale, replace, library_size, return_std, false_zero_rate, adata.n_obs)
     in_memory = is_in_memory(adata, layer)
     _check_place(adata, in_memory, out, lazy, copy, genes, false_zero_rate, return_std)
-    # Of several processes the first one writes; in the others the layer is lazy.
-    store = Store(out) if out is not None and is_first_process() else None
+    store = None if out is None else Store(out)
     if isinstance(bulk, AnnData):  # before its DAE is trained
         match_genes(list(adata.var_names), list(bulk.var_names), ensembl_ids(bulk))
     if verbose is None:
         verbose = logger.isEnabledFor(logging.WARNING)
-    verbose = verbose and is_first_process()
 
     batches = _batches(adata, batch_key)
     batch_index = batches.codes.astype(np.int64)
@@ -316,8 +315,7 @@ def impute(
     for name, values in about_genes.items():
         result.var[name] = values
     result.uns[key_added] = entry
-    if is_first_process():
-        _report(model, adata)
+    _report(model, adata)
     returned = [thing for thing, asked in ((result, copy), (model, return_model)) if asked]
     return (tuple(returned) if len(returned) > 1 else returned[0]) if returned else None
 
