@@ -14,7 +14,7 @@ from scipy import sparse
 
 from scdtl import SCDTL, BulkDAE
 from scdtl.datasets import toy, toy_bulk
-from scdtl.model._bulk import as_weights
+from scdtl.model._bulk_weights import as_weights
 from scdtl.pretrained import load_weights
 
 

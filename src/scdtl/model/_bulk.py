@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
-from anndata import AnnData
-from scipy import sparse
 from scvi.data import AnnDataManager
 from scvi.data.fields import CategoricalObsField, LayerField
 from scvi.model.base import UnsupervisedTrainingMixin
 
-from scdtl._compat import check_one_device, forget_anndata, one_process, quiet_lightning
+from scdtl._compat import check_one_device, one_process, quiet_lightning
 from scdtl._constants import REGISTRY_KEYS
+from scdtl.model._bulk_samples import check_bulk, dense, gene_names
+from scdtl.model._file_format import sha256_of
 from scdtl.model._genes import check_genes, columns_of
 from scdtl.model._profiles import log_mean_of_samples
 from scdtl.model._saving import SavedAsData, refuse_checkpoints_to_open
@@ -23,7 +22,7 @@ from scdtl.module._bulk import BulkDAEModule
 from scdtl.module._gene_order import order_by_similarity
 from scdtl.module._likelihood import LOG_ZERO
 from scdtl.module._scdtl import N_BULK_LATENTS
-from scdtl.pretrained import BulkWeights, load_weights, save_weights
+from scdtl.pretrained import BulkWeights, save_weights
 from scdtl.train._episodes import Episodes, EpisodeSplitter
 from scdtl.train._plan import AveragedTrainingPlan
 
@@ -31,11 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-logger = logging.getLogger(__name__)
-
-_MIN_SAMPLES = 3
-_FEW_SAMPLES = 30
-_LARGEST_LOG = 25
+    from anndata import AnnData
 
 
 class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
@@ -120,9 +115,11 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
             like logarithms.
         """
         setup_method_args = cls._get_setup_method_args(**locals())
-        _check_bulk(adata.X if layer is None else adata.layers[layer])
+        check_bulk(adata, layer)
         fields = [
-            LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=False),
+            LayerField(
+                REGISTRY_KEYS.X_KEY, layer, is_count_data=False, correct_data_format=False
+            ),
             CategoricalObsField(REGISTRY_KEYS.STUDY_KEY, study_key),
             CategoricalObsField(REGISTRY_KEYS.UNIT_KEY, unit_key),
         ]
@@ -191,10 +188,7 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
 
     def _profiles(self, adata: AnnData | None = None) -> np.ndarray:
         manager = self.get_anndata_manager(adata or self.adata, required=True)
-        expression = manager.get_from_registry(REGISTRY_KEYS.X_KEY)
-        if sparse.issparse(expression):
-            expression = expression.toarray()
-        return np.asarray(expression, dtype=np.float32)
+        return dense(manager.get_from_registry(REGISTRY_KEYS.X_KEY))
 
     @torch.inference_mode()
     def to_weights(self, **provenance: Any) -> BulkWeights:
@@ -232,12 +226,14 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
         architecture = {
             key: self.init_params_["non_kwargs"][key] for key in ("n_hidden", "n_latent")
         }
+        genes, ensembl_ids = gene_names(self.adata.var)
         return BulkWeights(
             tensors,
-            self.adata.var_names.astype(str).tolist(),
-            ensembl_ids(self.adata),
+            genes,
+            ensembl_ids,
             architecture,
             {"n_samples": self.adata.n_obs} | provenance,
+            sha256_of({"genes": genes, "ensembl_ids": ensembl_ids}, tensors),
         )
 
     def export(self, path: str | Path, **provenance: Any) -> str:
@@ -353,58 +349,3 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
             for episode in episodes
         ]
         return torch.cat(latents).cpu().numpy()
-
-
-def as_weights(bulk: Any, verbose: bool | None = None) -> BulkWeights:
-    """Bulk weights of whatever ``bulk=`` was given: weights, model, AnnData, name or path.
-
-    Parameters
-    ----------
-    bulk
-        As in :func:`scdtl.pp.impute`.
-    verbose
-        Show the bar of a download; ``None`` as the settings say.
-    """
-    if isinstance(bulk, BulkWeights):
-        return bulk
-    if isinstance(bulk, BulkDAE):
-        return bulk.to_weights()
-    if isinstance(bulk, AnnData):
-        var = bulk.var.filter(items=["ensembl_id"])
-        shell = AnnData(bulk.X, obs=pd.DataFrame(index=bulk.obs_names), var=var)
-        try:
-            BulkDAE.setup_anndata(shell)
-            model = BulkDAE(shell)
-            model.train()
-            return model.to_weights()
-        finally:
-            forget_anndata(BulkDAE, shell)
-    return load_weights(bulk, verbose=verbose)
-
-
-def ensembl_ids(adata: AnnData) -> list[str]:
-    """Ensembl gene ids from ``var["ensembl_id"]``, empty where there are none."""
-    if "ensembl_id" not in adata.var:
-        return [""] * adata.n_vars
-    return [str(name) for name in adata.var["ensembl_id"]]
-
-
-def _check_bulk(expression: Any) -> None:
-    values = expression.data if sparse.issparse(expression) else np.asarray(expression)
-    n_samples = expression.shape[0]
-    if n_samples < _MIN_SAMPLES:
-        raise ValueError(f"{n_samples} bulk samples are too few: at least {_MIN_SAMPLES} needed.")
-    if np.isinf(values).any() or np.nanmin(values, initial=0) < 0:
-        raise ValueError("Bulk expression must be finite and not negative (counts, TPM or FPKM).")
-    if np.nanmax(values, initial=0) < _LARGEST_LOG:
-        raise ValueError(
-            f"The largest bulk value is below {_LARGEST_LOG}: this looks like logarithms. Give "
-            "counts, TPM or FPKM on a linear scale."
-        )
-    if n_samples < _FEW_SAMPLES:
-        logger.warning(
-            "Only %d bulk samples: the network learns no more programmes of genes than samples "
-            "differ in. Expect less from it than from released weights, unless yours are the very "
-            "cells at hand.",
-            n_samples,
-        )

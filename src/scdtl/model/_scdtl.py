@@ -186,9 +186,9 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         ValueError
             If less than 10 % of the genes are known to the weights.
         """
-        from scdtl.model._bulk import as_weights
+        from scdtl.model._bulk_weights import as_weights
 
-        weights = as_weights(bulk)
+        weights = as_weights(bulk, adata.var_names)
         matches = match_genes(
             list(adata.var_names),
             weights.genes,

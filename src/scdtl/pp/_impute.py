@@ -14,7 +14,7 @@ from scdtl._compat import check_one_device, forget_anndata
 from scdtl._constants import DEFAULT_BULK, DEFAULT_KEY
 from scdtl._random import local_seed
 from scdtl.model import SCDTL
-from scdtl.model._bulk import as_weights, ensembl_ids
+from scdtl.model._bulk_weights import as_weights
 from scdtl.model._scales import check_scale
 from scdtl.pp._check import check_names, check_numbers, checked_counts, note_empty
 from scdtl.pp._counts import in_blocks, is_in_memory, read_in_blocks, training_rows
@@ -23,7 +23,6 @@ from scdtl.pp._memory import check_memory
 from scdtl.pp._provenance import hashes_of_call, name_of_bulk, plain, provenance, unboxed
 from scdtl.pp._results import Wanted, at_once, on_access
 from scdtl.pp._store import Store, in_pandas, require
-from scdtl.pretrained import match_genes
 from scdtl.pretrained._genes import in_words
 from scdtl.train._molecules import MAX_TRAINING_CELLS
 
@@ -236,8 +235,6 @@ def impute(
     in_memory = is_in_memory(adata, layer)
     _check_place(adata, in_memory, out, lazy, copy, genes, false_zero_rate, return_std)
     store = None if out is None else Store(out)
-    if isinstance(bulk, AnnData):  # before its DAE is trained
-        match_genes(list(adata.var_names), list(bulk.var_names), ensembl_ids(bulk))
     if verbose is None:
         verbose = logger.isEnabledFor(logging.WARNING)
 
@@ -270,7 +267,7 @@ def impute(
         local_seed(random_state),
         _registered(adata, counts, rows, batches, batch_key, keep=return_model) as cells,
     ):
-        weights = None if bulk is None else as_weights(bulk, verbose)
+        weights = None if bulk is None else as_weights(bulk, adata.var_names, verbose)
         if store is not None:
             sha256 = None if weights is None else weights.sha256
             store.take_up(hashes_of_call(adata, counts, batch_index, sha256, params))

@@ -77,7 +77,7 @@ class Episodes(IterableDataset):
         cells = weights @ self._sharpen(types, weights.mean(0), generator)
         depth = np.exp(generator.uniform(np.log(500), np.log(20_000)))
         depths = depth * generator.lognormal(0, 0.4, size=(self.n_cells, 1))
-        counts = generator.poisson(cells * depths.astype(np.float32)).astype(np.float32)
+        counts = _poisson(cells * depths.astype(np.float32), generator)
         mean = cells.mean(0)
         log_mean = np.where(mean > 0, np.log(np.maximum(mean, 1e-30)), LOG_ZERO)
         return {
@@ -102,8 +102,12 @@ class Episodes(IterableDataset):
             for s in chosen
         ]
         types = self.profiles[np.concatenate(rows)]
-        types = np.where(np.isnan(types).any(0), 0, types)
-        return types / types.sum(1, keepdims=True)
+        while True:
+            measured = ~np.isnan(types).any(0)
+            total = np.where(measured, types, 0).sum(1, keepdims=True)
+            if total.all():
+                return np.where(measured, types, 0) / total
+            types = types[:-1]  # some express no gene that all of them measured
 
     def _abundances(self, n_types: int, generator: np.random.Generator) -> np.ndarray:
         """Cells × types: mostly one type per cell, types of unequal abundance."""
@@ -125,6 +129,15 @@ class Episodes(IterableDataset):
         ratio = np.exp(log_ratio.clip(-_MAX_LOG_RATIO, _MAX_LOG_RATIO))
         sharpened = ratio * mean * gain
         return (sharpened / sharpened.sum(1, keepdims=True)).astype(np.float32)
+
+
+def _poisson(rates: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Poisson counts; most are zero, and cost no more than the time of a first event."""
+    first = generator.standard_exponential(rates.shape, dtype=np.float32)
+    counts = np.zeros_like(rates)
+    positive = first < rates
+    counts[positive] = 1 + generator.poisson(rates[positive] - first[positive])
+    return counts
 
 
 class EpisodeSplitter(pl.LightningDataModule):
