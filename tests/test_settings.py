@@ -37,12 +37,31 @@ def test_unknown_verbosity_is_refused():
         settings.verbosity = "loud"
 
 
-def test_where_nothing_is_configured_warnings_are_seen_and_notes_are_not():
-    script = "import logging, scdtl; log = logging.getLogger('scdtl.pp'); "
-    script += "log.info('a note'); log.warning('a warning')"
-    command = [sys.executable, "-c", script]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-    assert shown == "a warning\n"
+LOG = """
+import logging, scdtl
+{configure}
+log = logging.getLogger("scdtl.pp")
+log.debug("a detail"); log.info("a note"); log.warning("a warning")
+"""
+
+
+@pytest.mark.parametrize(
+    ("configure", "shown"),
+    [
+        ("", "scdtl: a note\nscdtl: a warning\n"),
+        ("scdtl.settings.verbosity = 'warning'", "scdtl: a warning\n"),
+        (
+            "scdtl.settings.verbosity = 'debug'",
+            "scdtl: a detail\nscdtl: a note\nscdtl: a warning\n",
+        ),
+        ("logging.basicConfig(format='app: %(message)s')", "app: a note\napp: a warning\n"),
+        ("logging.getLogger('scdtl').addHandler(logging.StreamHandler())", "a note\na warning\n"),
+    ],
+    ids=["default", "quiet", "detailed", "configured application", "own handler"],
+)
+def test_messages_are_shown_once_and_where_the_application_wants_them(configure, shown):
+    command = [sys.executable, "-c", LOG.format(configure=configure)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stderr == shown
 
 
 def test_defaults_are_the_release_and_the_cache_of_the_system():

@@ -74,7 +74,7 @@ def test_a_strategy_of_several_processes_is_refused(adata):
         SCDTL(adata).train(strategy="ddp_spawn")
 
 
-@pytest.mark.parametrize("devices", [1, "1", [0], "auto"])
+@pytest.mark.parametrize("devices", [1, "1", "auto"])
 def test_one_device_is_taken_however_it_is_written(adata, devices):
     impute(adata, bulk=None, max_epochs=1, devices=devices, accelerator="cpu", verbose=False)
     assert "scdtl" in adata.layers

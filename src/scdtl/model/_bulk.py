@@ -25,6 +25,7 @@ from scdtl.module._scdtl import N_BULK_LATENTS
 from scdtl.pretrained import BulkWeights, save_weights
 from scdtl.train._episodes import Episodes, EpisodeSplitter
 from scdtl.train._plan import AveragedTrainingPlan
+from scdtl.train._progress import TrainingBar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -172,6 +173,7 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
             n_episodes=n_episodes,
             num_workers=num_workers,
         )
+        bar = TrainingBar(trainer_kwargs.pop("enable_progress_bar", True))
         self.module.train()  # Lightning leaves a module that was trained before in eval mode
         with quiet_lightning(), one_process() as plugins:
             super().train(
@@ -180,7 +182,9 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
                 devices=devices,
                 datamodule=episodes,
                 plan_kwargs={"n_decay_steps": max_epochs * n_episodes} | (plan_kwargs or {}),
+                callbacks=[*(trainer_kwargs.pop("callbacks", None) or []), bar],
                 **({"check_val_every_n_epoch": 1} | {"plugins": plugins} | trainer_kwargs),
+                enable_progress_bar=False,
             )
 
     def _codes(self, key: str) -> np.ndarray:

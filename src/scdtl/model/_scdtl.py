@@ -33,6 +33,7 @@ from scdtl.pretrained._genes import warn_of_ambiguous
 from scdtl.train._interrupt import StopOnInterrupt
 from scdtl.train._molecules import MAX_TRAINING_CELLS, MoleculeSplitter
 from scdtl.train._plan import SCDTLTrainingPlan
+from scdtl.train._progress import TrainingBar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,6 +119,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         self.gene_keys_ = gene_keys(self.get_var_names())
         self.transfer_: dict = {}
         self.in_bulk_ = np.zeros(stats.n_vars, dtype=bool)
+        self.training_end_: dict = {}
         self.held_out_: dict = {}
         self._model_summary_string = (
             f"SCDTL with n_hidden: {n_hidden}, n_latent: {n_latent}, dropout_rate: "
@@ -344,7 +346,8 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         if max_epochs > 0:
             if self.transfer_ and not self.history_:
                 self._drop_bulk_that_misleads(molecules)
-            callbacks = list(trainer_kwargs.pop("callbacks", None) or [])
+            bar = TrainingBar(trainer_kwargs.pop("enable_progress_bar", True))
+            callbacks = [*(trainer_kwargs.pop("callbacks", None) or []), bar]
             if early_stopping:
                 callbacks.append(
                     EarlyStopping("validation_loss", patience=early_stopping_patience)
@@ -372,7 +375,18 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
                         | {"plugins": plugins}
                         | trainer_kwargs
                     ),
+                    enable_progress_bar=False,
                 )
+            n_epochs = self.trainer.current_epoch
+            self.training_end_ = {
+                "reason": "interrupted"
+                if interrupt.interrupted
+                else "early stopping"
+                if n_epochs < max_epochs
+                else "max_epochs",
+                "n_epochs": n_epochs,
+                "max_epochs": max_epochs,
+            }
         self.module.eval()
         has_learned = bool(self.transfer_ or self.history_)
         if not has_learned:

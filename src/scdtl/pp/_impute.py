@@ -387,18 +387,33 @@ def _model(
 
 
 def _report(model: SCDTL, adata: AnnData) -> None:
-    transfer = model.transfer_
-    origin = (
-        f"from bulk weights {transfer['name']!r} ({transfer['n_genes_matched']} of "
-        f"{transfer['n_genes']} genes: {in_words(transfer['matched_by'])})"
-        if transfer
-        else "without bulk"
-    )
+    """Tell in one line what was done, why training ended, and how far to believe it."""
+    transfer, end = model.transfer_, model.training_end_
+    origin = "without bulk"
+    if transfer:
+        origin = (
+            f"from bulk weights {transfer['name']!r}, which know {transfer['n_genes_matched']} of "
+            f"the genes ({in_words(transfer['matched_by'])})"
+        )
+    training = "Nothing was trained."
+    if end:
+        training = {
+            "early stopping": "Training stopped early, after epoch {n_epochs} of {max_epochs}.",
+            "max_epochs": "Training ran to the last epoch, {max_epochs}.",
+            "interrupted": "Training was interrupted in epoch {n_epochs} of {max_epochs}.",
+        }[end["reason"]].format(**end)
+    trust, n_trusted = model.held_out_["gene_deviance_explained"], int(model.trusted_genes.sum())
+    n_untold = int(np.isnan(trust).sum())
     logger.info(
-        "Imputed %d cells x %d genes %s; %.1f %% of the deviance of held-out molecules explained "
-        "beyond the mean profile.",
+        "Imputed %d cells × %d genes %s. %s Of the deviance of held-out molecules, %.1f %% is "
+        "explained beyond the mean profile. Genes: %d trusted, %d not predicted better than by "
+        "their mean, %d with too few molecules to tell.",
         adata.n_obs,
-        adata.n_vars,
+        len(trust),
         origin,
+        training,
         100 * model.held_out_["deviance_explained"],
+        n_trusted,
+        len(trust) - n_trusted - n_untold,
+        n_untold,
     )

@@ -38,6 +38,7 @@ def provenance(params: dict[str, Any], model: SCDTL) -> dict[str, Any]:
         "params": params,
         "weights": dict(model.transfer_),
         "versions": _versions(),
+        "training": dict(model.training_end_),
         "history": {name: values.to_numpy(dtype=np.float64) for name, values in history.items()},
         "held_out_deviance_explained": model.held_out_["deviance_explained"],
         "use": "Clustering, visualisation, plots of genes. Not to be tested for differential "

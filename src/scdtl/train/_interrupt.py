@@ -23,6 +23,8 @@ class StopOnInterrupt(Callback):
     of training, so the caller's is put back at the end.
     """
 
+    interrupted = False
+
     def __enter__(self) -> StopOnInterrupt:
         self._in_main_thread = threading.current_thread() is threading.main_thread()
         self._of_caller: Any = signal.getsignal(signal.SIGINT)
@@ -34,7 +36,7 @@ class StopOnInterrupt(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         def stop(*_: object) -> None:
             self._put_back()
-            trainer.should_stop = True
+            trainer.should_stop = self.interrupted = True
             logger.warning(
                 "Interrupted: training ends here, with the best weights so far. Interrupt once "
                 "more to stop altogether."
