@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+_MIN_EPOCHS, _MAX_EPOCHS = 6, 20
+
 
 class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
     """Denoising autoencoder of bulk expression profiles, from which SCDTL starts.
@@ -99,7 +101,9 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
         Parameters
         ----------
         adata
-            Samples × genes: counts, TPM or FPKM; NaN where a study did not measure a gene.
+            Samples × genes: counts, TPM or FPKM; NaN where a study did not measure a gene. Symbols
+            or Ensembl ids in ``var_names``, the other of the two perhaps in a column of ``var``,
+            such as ``gene_name`` or ``gene_ids``.
         layer
             Layer with the expression; ``None`` for ``adata.X``.
         study_key
@@ -112,15 +116,15 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
         Raises
         ------
         ValueError
-            If there are fewer than 3 samples, or values that are negative, infinite, or look
-            like logarithms.
+            If names of genes are not unique, there are fewer than 3 samples, a sample has no
+            expression, or values are negative, infinite, or look like logarithms.
+        TypeError
+            If the expression is not in memory, or not numbers.
         """
         setup_method_args = cls._get_setup_method_args(**locals())
         check_bulk(adata, layer)
         fields = [
-            LayerField(
-                REGISTRY_KEYS.X_KEY, layer, is_count_data=False, correct_data_format=False
-            ),
+            LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=False, correct_data_format=False),
             CategoricalObsField(REGISTRY_KEYS.STUDY_KEY, study_key),
             CategoricalObsField(REGISTRY_KEYS.UNIT_KEY, unit_key),
         ]
@@ -130,10 +134,10 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
 
     def train(
         self,
-        max_epochs: int = 20,
+        max_epochs: int | None = None,
         accelerator: str = "auto",
         devices: int | list[int] | str = "auto",
-        batch_size: int = 128,
+        batch_size: int = 32,
         n_episodes: int = 100,
         num_workers: int = 0,
         plan_kwargs: dict | None = None,
@@ -144,7 +148,8 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
         Parameters
         ----------
         max_epochs
-            Number of epochs; the learning rate falls to 0 over them.
+            Number of epochs; the learning rate falls to 0 over them. ``None`` takes a quarter of
+            the number of samples, at least 6 and at most 20.
         accelerator, devices
             As in scvi-tools.
         batch_size
@@ -154,7 +159,7 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
         num_workers
             Processes that make episodes.
         plan_kwargs
-            Arguments of the training plan, such as ``lr``.
+            Arguments of the training plan, such as ``lr``, which is 0.002 unless given.
         **trainer_kwargs
             Arguments of :class:`~scvi.train.Trainer`.
 
@@ -165,6 +170,8 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
         """
         refuse_checkpoints_to_open(trainer_kwargs.get("callbacks"))
         check_one_device(devices, trainer_kwargs.get("strategy"))
+        if max_epochs is None:
+            max_epochs = min(max(self.adata.n_obs // 4, _MIN_EPOCHS), _MAX_EPOCHS)
         episodes = self._data_splitter_cls(
             self._profiles(),
             self._codes(REGISTRY_KEYS.STUDY_KEY),
@@ -173,6 +180,7 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
             n_episodes=n_episodes,
             num_workers=num_workers,
         )
+        no_validation = {} if episodes.n_val else {"limit_val_batches": 0}
         bar = TrainingBar(trainer_kwargs.pop("enable_progress_bar", True))
         self.module.train()  # Lightning leaves a module that was trained before in eval mode
         with quiet_lightning(), one_process() as plugins:
@@ -181,9 +189,14 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
                 accelerator=accelerator,
                 devices=devices,
                 datamodule=episodes,
-                plan_kwargs={"n_decay_steps": max_epochs * n_episodes} | (plan_kwargs or {}),
+                plan_kwargs={"lr": 2e-3, "n_decay_steps": max_epochs * n_episodes}
+                | (plan_kwargs or {}),
                 callbacks=[*(trainer_kwargs.pop("callbacks", None) or []), bar],
-                **({"check_val_every_n_epoch": 1} | {"plugins": plugins} | trainer_kwargs),
+                **(
+                    {"check_val_every_n_epoch": 1, "plugins": plugins}
+                    | no_validation
+                    | trainer_kwargs
+                ),
                 enable_progress_bar=False,
             )
 

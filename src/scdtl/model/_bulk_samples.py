@@ -73,7 +73,7 @@ def check_bulk(adata: AnnData, layer: str | None) -> None:
     layer
         Layer with the expression; ``None`` for ``X``.
     """
-    _check_names(adata)
+    check_names(adata)
     if layer is None:
         expression = dense(adata.X)
     else:
@@ -109,6 +109,24 @@ def check_bulk(adata: AnnData, layer: str | None) -> None:
         )
 
 
+def check_names(adata: AnnData) -> None:
+    """Refuse bulk samples whose genes share names.
+
+    Parameters
+    ----------
+    adata
+        Samples × genes.
+    """
+    if not adata.var_names.is_unique:
+        repeated = adata.var_names[adata.var_names.duplicated()].unique()
+        raise ValueError(
+            f"Gene names of the bulk samples are not unique ({_listed(repeated)}). Call "
+            "bulk.var_names_make_unique(), which leaves the name to the first of each, or sum "
+            "them: bulk = anndata.AnnData(bulk.to_df().T.groupby(level=0).sum(min_count=1).T, "
+            "obs=bulk.obs)."
+        )
+
+
 def gene_names(var: pd.DataFrame) -> tuple[list[str], list[str]]:
     """Symbols of the genes, each one once, and Ensembl ids, empty where unknown.
 
@@ -132,17 +150,6 @@ def _column(var: pd.DataFrame, known_as: tuple[str, ...]) -> list[str]:
         if name in var:
             return ["" if pd.isna(value) else str(value) for value in var[name]]
     return [""] * len(var)
-
-
-def _check_names(adata: AnnData) -> None:
-    if not adata.var_names.is_unique:
-        repeated = adata.var_names[adata.var_names.duplicated()].unique()
-        raise ValueError(
-            f"Gene names of the bulk samples are not unique ({_listed(repeated)}). Call "
-            "bulk.var_names_make_unique(), which leaves the name to the first of each, or sum "
-            "them: bulk = anndata.AnnData(bulk.to_df().T.groupby(level=0).sum(min_count=1).T, "
-            "obs=bulk.obs)."
-        )
 
 
 def _listed(names: Any, most: int = 5) -> str:

@@ -13,7 +13,7 @@ from anndata import AnnData
 
 from scdtl._compat import forget_anndata
 from scdtl.model._bulk import BulkDAE
-from scdtl.model._bulk_samples import dense, gene_names
+from scdtl.model._bulk_samples import check_names, dense, gene_names
 from scdtl.model._file_format import sha256_of
 from scdtl.pretrained import BulkWeights, load_weights, match_genes
 
@@ -61,6 +61,7 @@ def _trained_on(
     bulk: AnnData, name: str, genes: Iterable[str], verbose: bool | None
 ) -> BulkWeights:
     """Weights of a network that is trained on bulk samples; these stay as they are."""
+    check_names(bulk)  # anndata's own warning would come first
     bulk = bulk.to_memory()  # a file or dask arrays; nothing is copied
     keys = {
         key: column
@@ -84,12 +85,16 @@ def _trained_on(
 
 def _check_genes(genes: Iterable[str], samples: AnnData) -> None:
     """Refuse, before a network is trained, samples of other genes than the cells'."""
+    symbols, ensembl_ids = gene_names(samples.var)
+    cells = list(genes)
     try:
-        match_genes(list(genes), *gene_names(samples.var))
+        match_genes(cells, symbols, ensembl_ids)
     except ValueError as error:
         raise ValueError(
-            f"{error} Names of bulk samples are read from bulk.var_names; if these are Ensembl "
-            'ids, symbols from bulk.var["gene_name"].'
+            f"The genes of the cells ({', '.join(cells[:3])}, ...) are hardly found among those "
+            f"of the bulk samples ({', '.join(symbols[:3])}, ...). Give samples of the same "
+            "species, with symbols or Ensembl ids in bulk.var_names; to have both, with Ensembl "
+            'ids in bulk.var_names and symbols in bulk.var["gene_name"].'
         ) from error
 
 

@@ -171,8 +171,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         Parameters
         ----------
         bulk
-            Name of released weights (``"human"``), path of a weight file, a trained
-            :class:`~scdtl.BulkDAE`, or :class:`~scdtl.pretrained.BulkWeights`.
+            As in :func:`scdtl.pp.impute`, but ``None``.
         adata
             Cells × genes, registered with :meth:`setup_anndata`.
         **model_kwargs

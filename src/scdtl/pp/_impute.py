@@ -87,9 +87,11 @@ def impute(
     bulk
         Where the network starts: name of released weights (``scdtl.pretrained.available``;
         others than ``"human"`` are downloaded when first used), path of a weight file, a trained
-        :class:`scdtl.BulkDAE`, a bulk AnnData (samples × genes, on which a BulkDAE is trained
-        first), or ``None`` for no transfer. Weights that do not predict the cells at hand are
-        dropped with a message.
+        :class:`scdtl.BulkDAE`, own bulk samples, or ``None`` for no transfer. Own samples are an
+        AnnData of samples × genes, or the path of its ``.h5ad`` file, as
+        :meth:`scdtl.BulkDAE.setup_anndata` takes it; a BulkDAE is trained on them first, with
+        ``obs["study"]`` and ``obs["unit"]`` if they are there. Weights that do not predict the
+        cells at hand are dropped with a message.
     batch_key
         Column of ``obs`` with the batch of each cell.
     key_added

@@ -56,6 +56,9 @@ class Episodes(IterableDataset):
         self.n_cells = n_cells
         self.n_episodes = n_episodes
         self.seed = seed
+        # Samples of one study in different units are as those of different studies.
+        pairs = np.column_stack([studies, units])
+        studies = np.unique(pairs, axis=0, return_inverse=True)[1].ravel()
         self._samples = {s: np.flatnonzero(studies == s) for s in np.unique(studies)}
         self._unit = {s: units[rows[0]] for s, rows in self._samples.items()}
         sizes = np.array([len(rows) for rows in self._samples.values()], dtype=float)
@@ -184,7 +187,5 @@ class EpisodeSplitter(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         return self._loader(self.train_idx, self.n_episodes, None)
 
-    def val_dataloader(self) -> DataLoader | list:
-        if not self.n_val:
-            return []
+    def val_dataloader(self) -> DataLoader:
         return self._loader(self.val_idx, _N_VALIDATION_EPISODES, 0)
