@@ -14,8 +14,8 @@ import pytest
 import scanpy as sc
 from scipy import sparse
 
+from scdtl.data._counts import training_rows
 from scdtl.pp import _lazy, impute
-from scdtl.pp._counts import training_rows
 
 QUICK = {"bulk": None, "max_epochs": 1, "batch_size": 8, "verbose": False}
 OPTIONS = [

@@ -14,7 +14,13 @@ from scvi.data import AnnDataManager
 from scvi.data.fields import CategoricalObsField, LayerField
 from scvi.model.base import UnsupervisedTrainingMixin
 
-from scdtl._compat import check_one_device, forget_anndata, one_process, quiet_lightning
+from scdtl._compat import (
+    check_one_device,
+    forget_anndata,
+    forget_data_with,
+    one_process,
+    quiet_lightning,
+)
 from scdtl._constants import REGISTRY_KEYS
 from scdtl.model._genes import check_genes, columns_of
 from scdtl.model._profiles import log_mean_of_samples
@@ -81,6 +87,7 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
         dropout_rate: float = 0.1,
     ):
         super().__init__(adata, registry)
+        forget_data_with(self)
         self.module = self._module_cls(self.summary_stats.n_vars, n_hidden, n_latent, dropout_rate)
         if adata is not None:
             self.module.log_mean.copy_(log_mean_of_samples(self._profiles()))

@@ -12,9 +12,11 @@ from scvi.data import AnnDataManager
 from scvi.data.fields import CategoricalObsField, LayerField
 from scvi.model.base import UnsupervisedTrainingMixin
 
-from scdtl._compat import check_one_device, one_process, quiet_lightning
+from scdtl._compat import check_one_device, forget_data_with, one_process, quiet_lightning
 from scdtl._constants import REGISTRY_KEYS
-from scdtl._totals import gene_totals
+from scdtl.data._checks import check_input
+from scdtl.data._features import refuse_other_features
+from scdtl.data._totals import gene_totals
 from scdtl.model._calibration import (
     bulk_helps,
     calibrate,
@@ -103,12 +105,11 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         dropout_rate: float = 0.1,
         patch_size: int = 64,
     ):
-        if adata is not None and not adata.var_names.is_unique:
-            raise ValueError("adata.var_names are not unique: call adata.var_names_make_unique().")
         # Drawn once, for the first weights and for the split: molecules that were held out stay so
         # when training goes on.
         self.seed_ = int(torch.randint(2**31, (1,), device="cpu"))
         super().__init__(adata, registry)
+        forget_data_with(self)
         stats = self.summary_stats
         with torch.random.fork_rng(devices=[]):  # what is drawn later does not depend on its size
             torch.default_generator.manual_seed(self.seed_)
@@ -149,6 +150,11 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         **kwargs
             Passed on by :meth:`load`.
 
+        Raises
+        ------
+        ValueError, TypeError, KeyError
+            If the layer does not hold raw counts of genes, or cells have no batch.
+
         Examples
         --------
         >>> import scdtl
@@ -156,8 +162,10 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         >>> scdtl.SCDTL.setup_anndata(adata, batch_key="batch")
         """
         setup_method_args = cls._get_setup_method_args(**locals())
+        refuse_other_features(adata)
+        check_input(adata, layer=layer, batch_key=batch_key)
         fields = [
-            LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=True),
+            LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=False),  # checked above
             CategoricalObsField(REGISTRY_KEYS.BATCH_KEY, batch_key),
         ]
         manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)
@@ -242,7 +250,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
 
         What is computed of these does not depend on the order of cells and genes in the data.
         """
-        counts, batch_index = self._registered(self.adata)
+        counts, batch_index = self._registered()
         cells = shuffled_cells(counts, batch_index, self.gene_keys_, seed)[:n_cells]
         drawn = columns_at(counts[cells], np.argsort(np.argsort(self.gene_keys_)))
         drawn.sum_duplicates()
@@ -256,7 +264,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         ``order_of`` sorts the others, given their positions and the counts of some cells.
         """
         by_key = np.argsort(self.gene_keys_)
-        has_counts = gene_totals(self._registered(self.adata)[0])[by_key] > 0
+        has_counts = gene_totals(self._registered()[0])[by_key] > 0
         _, sample = self._draw(0, MAX_CELLS)
         genes = by_key[has_counts]
         order = [genes[order_of(genes, sample[:, has_counts])], by_key[~has_counts]]
@@ -316,7 +324,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         is_fresh = not (self.transfer_ or self.is_trained_)
         if is_fresh:
             self._set_gene_order(lambda _, counts: order_by_similarity(gene_vectors(counts)))
-        counts, batch_index = self._registered(self.adata)
+        counts, batch_index = self._registered()
         cells, drawn = self._draw(self.seed_, max_training_cells)
         drawn = columns_at(drawn, self._gene_position()[np.argsort(self.gene_keys_)])
         molecules = self._data_splitter_cls(

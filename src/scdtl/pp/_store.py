@@ -191,7 +191,7 @@ class Store:
         var = read_elem(root["var"])
         write_elem(root, "var", var.assign(**about_genes))
         write_elem(root["uns"], key_added, provenance)
-        shape, n_rows = counts.shape, counts.chunksize[0]
+        shape, n_rows = (counts.shape[0], imputer.n_features), counts.chunksize[0]
         for part, name in enumerate(names):
             if imputer.gives_sparse(part):
                 _make_csr(root, f"layers/{name}", shape[1])

@@ -12,8 +12,8 @@ import pandas as pd
 from anndata import AnnData
 
 from scdtl._constants import DEFAULT_BULK
-from scdtl._totals import gene_totals
-from scdtl.pp._check import check_input
+from scdtl.data._checks import check_input
+from scdtl.data._totals import gene_totals
 from scdtl.tl._evaluation import Evaluation
 from scdtl.tl._peers import Options, chosen
 from scdtl.tl._scores import Split

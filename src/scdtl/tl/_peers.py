@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from scipy import sparse
 
-from scdtl._totals import gene_totals
+from scdtl.data._totals import gene_totals
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from scdtl.pp._check import check_input
+from scdtl.data._checks import check_input
 from scdtl.tl._quasi_likelihood import compare, sums_of_groups
 
 if TYPE_CHECKING:
