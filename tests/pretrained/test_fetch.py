@@ -293,8 +293,9 @@ def test_the_repository_that_scdtl_was_installed_from_holds_weights(
 def test_installed_from_elsewhere_there_are_none(toy_registry, tmp_path, monkeypatch, origin):
     install_from(origin, tmp_path, monkeypatch)
     assert info("toy")["path"] is None
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError) as error:
         fetch("toy")
+    assert len(str(error.value).split("\n")[1].split(", ")) == 2  # the package and the cache
 
 
 @pytest.mark.parametrize("name", ["human-blood", "human-cancer", "mouse"])

@@ -141,8 +141,9 @@ def _folder(address: str | None) -> Path | None:
 
 def _checkout() -> Path | None:
     """``weights/`` of the repository that scdtl was installed from, None if from elsewhere."""
-    origin = distribution("scdtl").read_text("direct_url.json")  # of any installer, by PEP 610
-    folder = _folder(json.loads(origin)["url"]) if origin else None
+    # Installers leave a note of where a package came from (PEP 610).
+    origin = json.loads(distribution("scdtl").read_text("direct_url.json") or "{}")
+    folder = _folder(origin["url"]) if "dir_info" in origin else None
     return None if folder is None else folder / "weights"
 
 
