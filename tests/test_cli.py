@@ -362,13 +362,10 @@ def test_fetch_prints_the_path_alone(capsys):
     [
         (["fetch", "martian"], "No released weights 'martian'; there are: human"),
         (["info", "martian"], "No released weights 'martian'; there are: human"),
-        (["fetch", "toy"], "toy.safetensors does not exist and scdtl is offline"),
+        (["fetch", "toy"], "no toy.safetensors with the registry's sha256 was found"),
     ],
 )
-def test_weights_that_cannot_be_had_are_one_line(
-    toy_registry, capsys, monkeypatch, words, message
-):
-    monkeypatch.setenv("SCDTL_OFFLINE", "1")
+def test_weights_that_cannot_be_had_are_one_line(toy_registry, capsys, words, message):
     assert main(["weights", *words]) == 1
     captured = capsys.readouterr()
     assert captured.out == ""

@@ -91,7 +91,8 @@ def impute(
         Layer with the raw counts; ``None`` for ``adata.X``.
     bulk
         Where the network starts: name of released weights (``scdtl.pretrained.available``;
-        others than ``"human"`` are downloaded when first used), path of a weight file, a trained
+        :func:`scdtl.pretrained.fetch` says where others than ``"human"`` come from), path of a
+        weight file, a trained
         :class:`scdtl.BulkDAE`, a bulk AnnData (samples × genes, on which a BulkDAE is trained
         first), or ``None`` for no transfer. Weights that do not predict the cells at hand are
         dropped with a message.
