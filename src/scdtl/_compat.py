@@ -43,6 +43,7 @@ def quiet_lightning() -> Iterator[None]:
             warnings.filterwarnings("ignore", message="The number of training batches")
             warnings.filterwarnings("ignore", message=".*does not have many workers")
             warnings.filterwarnings("ignore", message="Your `IterableDataset` has `__len__`")
+            warnings.filterwarnings("ignore", message="Total length of `list` across ranks")
             warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.")
             yield
     finally:

@@ -229,7 +229,7 @@ ERRORS = {
     "negative": (with_value(-1), {}, "negative"),
     "NaN": (with_value(np.nan), {}, "NaN"),
     "infinite": (with_value(np.inf), {}, "infinite"),
-    "fractional": (with_value(1000.5), {}, "not integers"),
+    "fractional": (with_value(1000.5), {}, "fractions of molecules"),
     "repeated names": (repeated_names, {}, "not unique"),
     "missing layer": (nothing, {"layer": "spliced"}, "'spliced'"),
     "missing batch": (nothing, {"batch_key": "donor"}, "'donor'"),

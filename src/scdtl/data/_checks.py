@@ -10,7 +10,7 @@ from scdtl.data._features import is_gene
 from scdtl.data._raw_counts import check_text, checked_counts, is_own_result, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from anndata import AnnData
     from scipy.sparse import csr_matrix
@@ -144,6 +144,25 @@ def check_anndata(
             f"adata.var_names are not unique ({listed(repeated)}): "
             "call adata.var_names_make_unique() first."
         )
+
+
+def check_has(adata: AnnData, layer: str | None, obs_keys: Iterable[str]) -> None:
+    """Refuse data that lack what a model was set up to read.
+
+    Parameters
+    ----------
+    adata
+        What the user gave.
+    layer
+        Layer that the model reads.
+    obs_keys
+        Columns of ``obs`` that it reads.
+    """
+    if layer is not None and layer not in adata.layers:
+        raise KeyError(f"the model reads adata.layers[{layer!r}], which adata lacks.")
+    for key in obs_keys:
+        if key not in adata.obs:
+            raise KeyError(f"the model reads adata.obs[{key!r}], which adata lacks.")
 
 
 def _as_anndata(data: Any) -> str:

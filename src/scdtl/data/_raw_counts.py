@@ -97,7 +97,8 @@ def check_counts(matrix: Any, *, name: str = "adata.X", hint: str = "") -> None:
     if not whole and _share_of_whole(values) > _SHARE_OF_COUNTS:
         raise ValueError(
             f"{name} contains fractions of molecules, as alevin-fry, STARsolo (EM) and SoupX give "
-            f'them. Round them: adata.layers["counts"] = numpy.rint({name}), then layer="counts".'
+            f'them: round them with adata.layers["counts"] = numpy.rint({name}), then '
+            'layer="counts".'
         )
     if not whole:
         kind = "log-normalised" if largest < _LARGEST_LOG else "normalised or corrected"

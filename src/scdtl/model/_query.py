@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import sparse
 
 from scdtl.data._batches import batch_codes
-from scdtl.data._checks import check_anndata
+from scdtl.data._checks import check_anndata, check_has
 from scdtl.data._features import genes_only
 from scdtl.data._raw_counts import canonical_csr, check_counts, count_matrix
 from scdtl.pretrained._genes import MIN_MATCHED_FRACTION
@@ -86,10 +86,7 @@ def read_cells(
         Names of the model's batches.
     """
     check_anndata(adata, may_be_backed=True)
-    if layer is not None and layer not in adata.layers:
-        raise KeyError(f"the model reads adata.layers[{layer!r}], which adata lacks.")
-    if batch_key is not None and batch_key not in adata.obs:
-        raise KeyError(f"the model reads adata.obs[{batch_key!r}], which adata lacks.")
+    check_has(adata, layer, [] if batch_key is None else [batch_key])
     batch_index = np.zeros(adata.n_obs, dtype=np.int64)
     if batch_key is not None:
         batch_index = batch_codes(adata.obs[batch_key], batch_key, batches)

@@ -24,7 +24,7 @@ from scdtl._compat import forget_anndata, one_process
 from scdtl._files import written_whole
 from scdtl._settings import settings
 from scdtl.data._batches import batch_codes, batch_names
-from scdtl.data._checks import check_anndata
+from scdtl.data._checks import check_anndata, check_has
 from scdtl.data._features import genes_only
 from scdtl.model._file_checks import (
     check_attributes,
@@ -192,7 +192,8 @@ class SavedAsData(BaseModelClass):
                 adata = _as_set_up(cells, registry, setup_args)
                 cls.setup_anndata(adata, source_registry=registry, **setup_args)
             except (AttributeError, LookupError, TypeError) as error:
-                raise ValueError(f"adata can't be set up as {path} says: {error}") from error
+                problem = error.args[0] if error.args else error
+                raise ValueError(f"adata can't be set up as {path} says: {problem}") from error
         with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and not needed
             model = cls(None if isinstance(adata, bool) else adata, registry, **parameters)
         with only_data_of_a_model(path):
@@ -313,14 +314,19 @@ def _as_set_up(adata: AnnData, registry: dict[str, Any], setup_args: dict[str, A
 
     Categories are names there and in the registry, whatever kind of values the columns hold.
     """
+    keys = {
+        argument.removesuffix("_key"): key
+        for argument, key in setup_args.items()
+        if argument.endswith("_key") and key is not None
+    }
+    check_has(adata, setup_args["layer"], keys.values())
     obs = pd.DataFrame(index=adata.obs_names)
-    for argument, key in setup_args.items():
-        if argument.endswith("_key") and key is not None:
-            state = registry["field_registries"][argument.removesuffix("_key")]["state_registry"]
-            known = batch_names(state["categorical_mapping"])
-            state["categorical_mapping"] = np.array(known, dtype=object)
-            codes = batch_codes(adata.obs[key], key, known)
-            obs[key] = pd.Categorical(np.array(known, dtype=object)[codes], categories=known)
+    for field, key in keys.items():
+        state = registry["field_registries"][field]["state_registry"]
+        known = batch_names(state["categorical_mapping"])
+        state["categorical_mapping"] = np.array(known, dtype=object)
+        codes = batch_codes(adata.obs[key], key, known)
+        obs[key] = pd.Categorical(np.array(known, dtype=object)[codes], categories=known)
     layer = setup_args["layer"]
     matrix = adata.X if layer is None else adata.layers[layer]
     matrix = matrix.tocsr() if sparse.issparse(matrix) else matrix
