@@ -235,7 +235,7 @@ def impute(
     in_memory = is_in_memory(adata, layer)
     _check_place(adata, in_memory, out, lazy, copy, genes, false_zero_rate, return_std)
     # Of several processes the first one writes; in the others the layer is lazy.
-    store = Store(out) if out is not None and is_first_process() else None
+    store = Store(out, adata, key_added) if out is not None and is_first_process() else None
     if isinstance(bulk, AnnData):  # before its DAE is trained
         match_genes(list(adata.var_names), list(bulk.var_names), ensembl_ids(bulk))
     if verbose is None:
@@ -278,7 +278,7 @@ def impute(
         if store is not None and store.is_begun:
             model = SCDTL.load(str(store.model), cells, accelerator=accelerator)
         else:
-            with store.begun_with(adata, key_added) if store else nullcontext():
+            with store.begun() if store else nullcontext():
                 model = _model(cells, weights, model_kwargs)
                 model.train(
                     max_epochs=max_epochs,
