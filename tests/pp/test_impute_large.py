@@ -135,6 +135,27 @@ def test_scanpy_goes_on_with_the_store(pbmc_counts, tmp_path):
     np.testing.assert_allclose(stored.obsm["X_pca"], whole.obsm["X_pca"], atol=1e-3)
 
 
+@pytest.mark.parametrize("backed", [True, False])
+def test_scanpy_goes_on_with_the_layer_on_disk(pbmc_counts, tmp_path, backed):
+    """As docs/scale.md says."""
+    pbmc_counts.write_h5ad(tmp_path / "in.h5ad")
+    atlas = sc.read_h5ad(tmp_path / "in.h5ad", backed="r" if backed else None)
+    impute(atlas, max_epochs=0, out=tmp_path / "out.zarr", verbose=False)
+    sc.pp.highly_variable_genes(atlas, layer="scdtl", n_top_genes=200)
+    small = atlas[:, atlas.var["highly_variable"]].to_memory()
+    sc.pp.pca(small, layer="scdtl", n_comps=5)
+    atlas.obsm["X_pca"] = small.obsm["X_pca"]
+
+    whole = impute(pbmc_counts, max_epochs=0, copy=True, verbose=False)
+    sc.pp.highly_variable_genes(whole, layer="scdtl", n_top_genes=200)
+    sc.pp.pca(whole, layer="scdtl", n_comps=5)
+    np.testing.assert_allclose(atlas.obsm["X_pca"], whole.obsm["X_pca"], atol=1e-3)
+    sc.pp.neighbors(atlas, use_rep="X_scdtl")
+    assert atlas.obsp["connectivities"].shape == (700, 700)
+    atlas.layers["scdtl"] = atlas.layers["scdtl"].compute()
+    np.testing.assert_array_equal(atlas.layers["scdtl"], whole.layers["scdtl"])
+
+
 def test_an_own_earlier_result_is_replaced_in_the_store(adata, tmp_path):
     impute(adata, return_std=True, **QUICK)
     impute(adata, out=tmp_path / "out.zarr", **QUICK)

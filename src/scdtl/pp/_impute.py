@@ -245,7 +245,7 @@ def impute(
     sizes = check_scale(scale, replace, library_size, return_std, false_zero_rate, adata.n_obs)
     in_memory = is_in_memory(adata, layer)
     _check_place(adata, in_memory, out, lazy, copy, genes, false_zero_rate, return_std)
-    store = None if out is None else Store(out)
+    store = None if out is None else Store(out, adata, key_added)
     note_other_features(adata)
     genes_at = np.flatnonzero(is_gene(adata))
     names = adata.var_names[genes_at]
@@ -293,7 +293,7 @@ def impute(
         if store is not None and store.is_begun:
             model = SCDTL.load(str(store.model), cells, accelerator=accelerator)
         else:
-            with store.begun_with(adata, key_added) if store else nullcontext():
+            with store.begun() if store else nullcontext():
                 model = _model(cells, weights, model_kwargs)
                 model.train(
                     max_epochs=max_epochs,
