@@ -384,7 +384,7 @@ def test_every_kind_of_bulk_gives_the_same(adata, toy_bulk_model, toy_weights_fi
 def _quick_bulk_training(monkeypatch):
     train = BulkDAE.train
     monkeypatch.setattr(
-        BulkDAE, "train", lambda self: train(self, 1, n_episodes=3, enable_progress_bar=False)
+        BulkDAE, "train", lambda self, **kwargs: train(self, 1, n_episodes=3, **kwargs)
     )
 
 

@@ -179,8 +179,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         Parameters
         ----------
         bulk
-            Name of released weights (``"human"``), path of a weight file, a trained
-            :class:`~scdtl.BulkDAE`, or :class:`~scdtl.pretrained.BulkWeights`.
+            As in :func:`scdtl.pp.impute`, but ``None``.
         adata
             Cells × genes, registered with :meth:`setup_anndata`.
         **model_kwargs
@@ -196,9 +195,9 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         ValueError
             If less than 10 % of the genes are known to the weights.
         """
-        from scdtl.model._bulk import as_weights
+        from scdtl.model._bulk_weights import as_weights
 
-        weights = as_weights(bulk)
+        weights = as_weights(bulk, adata.var_names)
         matches = match_genes(
             list(adata.var_names),
             weights.genes,

@@ -19,14 +19,13 @@ from scdtl.data._counts import in_blocks, is_in_memory, read_in_blocks, training
 from scdtl.data._features import is_gene, note_other_features
 from scdtl.data._raw_counts import checked_counts, note_oddities
 from scdtl.model import SCDTL
-from scdtl.model._bulk import as_weights, ensembl_ids
+from scdtl.model._bulk_weights import as_weights
 from scdtl.model._scales import check_scale
 from scdtl.pp._lazy import rows_per_block
 from scdtl.pp._memory import check_memory
 from scdtl.pp._provenance import hashes_of_call, name_of_bulk, plain, provenance, unboxed
 from scdtl.pp._results import Wanted, at_once, on_access
 from scdtl.pp._store import Store, in_pandas, require
-from scdtl.pretrained import match_genes
 from scdtl.pretrained._genes import in_words
 from scdtl.train._molecules import MAX_TRAINING_CELLS
 
@@ -92,10 +91,11 @@ def impute(
     bulk
         Where the network starts: name of released weights (``scdtl.pretrained.available``;
         :func:`scdtl.pretrained.fetch` says where others than ``"human"`` come from), path of a
-        weight file, a trained
-        :class:`scdtl.BulkDAE`, a bulk AnnData (samples × genes, on which a BulkDAE is trained
-        first), or ``None`` for no transfer. Weights that do not predict the cells at hand are
-        dropped with a message.
+        weight file, a trained :class:`scdtl.BulkDAE`, own bulk samples, or ``None`` for no
+        transfer. Own samples are an AnnData of samples × genes, or the path of its ``.h5ad``
+        file, as :meth:`scdtl.BulkDAE.setup_anndata` takes it; a BulkDAE is trained on them first,
+        with ``obs["study"]`` and ``obs["unit"]`` if they are there. Weights that do not predict
+        the cells at hand are dropped with a message.
     batch_key
         Column of ``obs`` with the batch of each cell.
     key_added
@@ -249,8 +249,6 @@ def impute(
     note_other_features(adata)
     genes_at = np.flatnonzero(is_gene(adata))
     names = adata.var_names[genes_at]
-    if isinstance(bulk, AnnData):  # before its DAE is trained
-        match_genes(list(names), list(bulk.var_names), ensembl_ids(bulk))
     if verbose is None:
         verbose = logger.isEnabledFor(logging.WARNING)
 
@@ -286,7 +284,7 @@ def impute(
         local_seed(random_state),
         _registered(adata, names, layer, counts, rows, batches, batch_key) as cells,
     ):
-        weights = None if bulk is None else as_weights(bulk, verbose)
+        weights = None if bulk is None else as_weights(bulk, names, verbose)
         if store is not None:
             sha256 = None if weights is None else weights.sha256
             store.take_up(hashes_of_call(adata, counts, batch_index, sha256, params))

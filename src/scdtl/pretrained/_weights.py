@@ -68,7 +68,8 @@ class BulkWeights:
     provenance
         Name, species, studies, licences, training; free JSON.
     sha256
-        Hash of the file they came from, empty for weights that were never saved.
+        Hash of the file they came from, or of what they hold if they were never saved: own bulk
+        samples, if they were given as ``bulk=``, or else genes and tensors.
 
     Examples
     --------
