@@ -6,6 +6,7 @@ import logging
 import tempfile
 from collections.abc import Mapping
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -81,20 +82,19 @@ def _trial(path: Path) -> Iterator[Any]:
 
 
 def _slots(adata: AnnData) -> Iterator[tuple[str, Any]]:
-    matrices = {"X": adata.X} | ({"raw.X": adata.raw.X} if adata.raw is not None else {})
-    yield from {name: _first_row(x) for name, x in matrices.items() if x is not None}.items()
-    yield from {"obs": adata.obs, "var": adata.var, "uns": dict(adata.uns)}.items()
-    aligned = {name: getattr(adata, name) for name in ("obsm", "varm", "obsp", "varp", "layers")}
-    if adata.raw is not None:
-        yield "raw.var", adata.raw.var
-        aligned["raw.varm"] = adata.raw.varm
-    for name, arrays in aligned.items():
-        # Since anndata 0.13, None is among the keys of layers, for X.
-        yield name, {key: _first_row(x) for key, x in arrays.items() if key is not None}
+    names = ["X", "layers", "obs", "var", "uns", "obsm", "varm", "obsp", "varp"]
+    for name in names + (["raw.X", "raw.var", "raw.varm"] if adata.raw is not None else []):
+        value = attrgetter(name)(adata)
+        if name == "uns":
+            yield name, dict(value)
+        elif isinstance(value, Mapping):  # since anndata 0.13, None is a key of layers, for X
+            yield name, {key: _first_row(x) for key, x in value.items() if key is not None}
+        elif value is not None:
+            yield name, _first_row(value)
 
 
 def _first_row(array: Any) -> Any:
-    """Enough to tell whether it can be written; of objects, each may be of another kind."""
+    """Enough to tell whether it can be written: all of what may mix kinds."""
     if isinstance(array, pd.DataFrame) or getattr(array, "dtype", "") == "O":
         return array
     return array[:1] if hasattr(array, "__getitem__") else array

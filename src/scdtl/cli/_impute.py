@@ -93,8 +93,9 @@ def _run(options: argparse.Namespace) -> None:
     from scdtl._writable import make_writable, nullable_strings
 
     if out is None:
-        if genes is None and options.false_zero_rate is None:
-            check_space(output, adata.n_obs * adata.n_vars * 4 * (1 + options.return_std))
+        is_dense = genes is None and options.false_zero_rate is None
+        layers = is_dense * adata.n_obs * adata.n_vars * 4 * (1 + options.return_std)
+        check_space(output, sys.getsizeof(adata) + layers)
         make_writable(adata, output)
     bulk = read_bulk(options.bulk)
 

@@ -77,11 +77,11 @@ def check_space(path: Path, n_bytes: int) -> None:
     path
         File to write.
     n_bytes
-        Size of its largest part.
+        Its size.
     """
     free = shutil.disk_usage(path.parent).free
     if n_bytes > free:
         raise OSError(
-            f"no space left for {path}: the layer alone takes {n_bytes / 2**20:,.0f} MiB, and "
+            f"no space left for {path}: it takes {n_bytes / 2**20:,.0f} MiB, and "
             f"{free / 2**20:,.0f} MiB are free. Write to another disk, or fewer --genes"
         )
