@@ -10,7 +10,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from scdtl.pretrained._genes import MIN_MATCHED_FRACTION
+from scdtl.genes import MIN_MATCHED_FRACTION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,6 +13,7 @@ from anndata import AnnData
 from scdtl._compat import forget_anndata, is_first_process
 from scdtl._constants import DEFAULT_BULK, DEFAULT_KEY
 from scdtl._random import local_seed
+from scdtl.genes import in_words, match_genes
 from scdtl.model import SCDTL
 from scdtl.model._bulk import as_weights, ensembl_ids
 from scdtl.model._scales import check_scale
@@ -23,8 +24,6 @@ from scdtl.pp._memory import check_memory
 from scdtl.pp._provenance import hashes_of_call, name_of_bulk, plain, provenance, unboxed
 from scdtl.pp._results import Wanted, at_once, on_access
 from scdtl.pp._store import Store, in_pandas, require
-from scdtl.pretrained import match_genes
-from scdtl.pretrained._genes import in_words
 from scdtl.train._molecules import MAX_TRAINING_CELLS
 
 if TYPE_CHECKING:
