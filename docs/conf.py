@@ -110,7 +110,7 @@ warnings.filterwarnings("ignore", module="sphinx_autodoc_typehints")  # deprecat
 def typehints_fixup_module_name(module: str) -> str:
     """Where a class is documented: ``anndata``, not ``anndata._core.anndata``."""
     public = module.split("._")[0]
-    return "scdtl" if public == "scdtl.model" else public
+    return {"scdtl.model": "scdtl", "scdtl.genes": "scdtl.pretrained"}.get(public, public)
 
 
 def _parse_returns_section(self: NumpyDocstring, section: str) -> list[str]:

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import sparse
 
 from scdtl.data._raw_counts import listed
-from scdtl.pretrained._names import read_name
+from scdtl.genes._names import read_name
 
 if TYPE_CHECKING:
     from anndata import AnnData

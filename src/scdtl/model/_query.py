@@ -14,7 +14,7 @@ from scdtl.data._batches import batch_codes
 from scdtl.data._checks import check_anndata, check_has
 from scdtl.data._features import genes_only
 from scdtl.data._raw_counts import canonical_csr, check_counts, count_matrix
-from scdtl.pretrained._genes import MIN_MATCHED_FRACTION
+from scdtl.genes import MIN_MATCHED_FRACTION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

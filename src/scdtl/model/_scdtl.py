@@ -17,6 +17,7 @@ from scdtl._constants import REGISTRY_KEYS
 from scdtl.data._checks import check_input
 from scdtl.data._features import refuse_other_features
 from scdtl.data._totals import gene_totals
+from scdtl.genes import match_genes, warn_of_ambiguous
 from scdtl.model._calibration import (
     bulk_helps,
     calibrate,
@@ -30,8 +31,6 @@ from scdtl.model._saving import SavedAsData, refuse_checkpoints_to_open
 from scdtl.model._transfer import co_expression_order, transfer
 from scdtl.module._gene_order import MAX_CELLS, columns_at, gene_vectors, order_by_similarity
 from scdtl.module._scdtl import SCDTLModule
-from scdtl.pretrained import match_genes
-from scdtl.pretrained._genes import warn_of_ambiguous
 from scdtl.train._interrupt import StopOnInterrupt
 from scdtl.train._molecules import MAX_TRAINING_CELLS, MoleculeSplitter
 from scdtl.train._plan import SCDTLTrainingPlan
@@ -43,7 +42,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from scipy import sparse
 
-    from scdtl.pretrained import BulkWeights, GeneMatches
+    from scdtl.genes import GeneMatches
+    from scdtl.pretrained import BulkWeights
 
 logger = logging.getLogger(__name__)
 
@@ -213,8 +213,8 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         """Gather bulk weights by gene; genes unknown to bulk start at zero."""
         position = matches.position
         known = position >= 0
-        # A gene is the same by whatever name bulk knows it.
-        self.gene_keys_[known] = gene_keys(weights.genes)[position[known]]
+        in_bulk = [weights.genes[at] if at >= 0 else None for at in position]
+        self.gene_keys_ = gene_keys(self.get_var_names(), in_bulk)
         self._set_gene_order(
             lambda genes, counts: co_expression_order(weights, position[genes], counts)
         )

@@ -18,6 +18,7 @@ from scdtl.data._checks import check_names, check_numbers
 from scdtl.data._counts import in_blocks, is_in_memory, read_in_blocks, training_rows
 from scdtl.data._features import is_gene, note_other_features
 from scdtl.data._raw_counts import checked_counts, note_oddities
+from scdtl.genes import in_words
 from scdtl.model import SCDTL
 from scdtl.model._bulk_weights import as_weights
 from scdtl.model._scales import check_scale
@@ -26,7 +27,6 @@ from scdtl.pp._memory import check_memory
 from scdtl.pp._provenance import hashes_of_call, name_of_bulk, plain, provenance, unboxed
 from scdtl.pp._results import Wanted, at_once, on_access
 from scdtl.pp._store import Store, in_pandas, require
-from scdtl.pretrained._genes import in_words
 from scdtl.train._molecules import MAX_TRAINING_CELLS
 
 if TYPE_CHECKING:

