@@ -138,7 +138,7 @@ def gene_names(var: pd.DataFrame) -> tuple[list[str], list[str]]:
         other kind.
     """
     names = [str(name) for name in var.index]
-    if 2 * sum(read_name(name).is_ensembl for name in names) <= len(names):
+    if 2 * sum(bool(read_name(name).ensembl_id) for name in names) <= len(names):
         return names, _column(var, _ENSEMBL_IDS)
     symbols = pd.Series(_column(var, _SYMBOLS))
     known = (symbols != "") & ~symbols.duplicated() & ~symbols.isin(names)
