@@ -37,15 +37,34 @@ def test_unknown_verbosity_is_refused():
         settings.verbosity = "loud"
 
 
-def test_where_nothing_is_configured_warnings_are_seen_and_notes_are_not():
-    script = "import logging, scdtl; log = logging.getLogger('scdtl.pp'); "
-    script += "log.info('a note'); log.warning('a warning')"
-    command = [sys.executable, "-c", script]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-    assert shown == "a warning\n"
+LOG = """
+import logging, scdtl
+{configure}
+log = logging.getLogger("scdtl.pp")
+log.debug("a detail"); log.info("a note"); log.warning("a warning")
+"""
 
 
-def test_defaults_are_the_release_and_the_cache_of_the_system():
+@pytest.mark.parametrize(
+    ("configure", "shown"),
+    [
+        ("", "scdtl: a note\nscdtl: a warning\n"),
+        ("scdtl.settings.verbosity = 'warning'", "scdtl: a warning\n"),
+        (
+            "scdtl.settings.verbosity = 'debug'",
+            "scdtl: a detail\nscdtl: a note\nscdtl: a warning\n",
+        ),
+        ("logging.basicConfig(format='app: %(message)s')", "app: a note\napp: a warning\n"),
+        ("logging.getLogger('scdtl').addHandler(logging.StreamHandler())", "a note\na warning\n"),
+    ],
+    ids=["default", "quiet", "detailed", "configured application", "own handler"],
+)
+def test_messages_are_shown_once_and_where_the_application_wants_them(configure, shown):
+    command = [sys.executable, "-c", LOG.format(configure=configure)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stderr == shown
+
+
+def test_defaults_are_no_address_and_the_cache_of_the_system():
     assert settings.cache_dir == pooch.os_cache("scdtl")
     assert settings.base_url is None
     assert settings.offline is False
@@ -59,7 +78,7 @@ def test_the_environment_is_read_at_each_call(monkeypatch):
         assert settings.base_url == f"https://{name}.org"
     monkeypatch.setenv("SCDTL_CACHE_DIR", "")
     monkeypatch.setenv("SCDTL_BASE_URL", "")
-    test_defaults_are_the_release_and_the_cache_of_the_system()
+    test_defaults_are_no_address_and_the_cache_of_the_system()
 
 
 @pytest.mark.parametrize(
@@ -83,6 +102,8 @@ def test_an_assignment_wins_until_it_is_undone(monkeypatch, tmp_path):
     assert repr(settings).endswith(
         f"cache_dir='{tmp_path / 'here'}', base_url='https://here.org', offline=False)"
     )
+    settings.base_url = tmp_path
+    assert settings.base_url == str(tmp_path)
     settings.cache_dir = settings.base_url = settings.offline = None
     assert settings.cache_dir == Path("/environment")
     assert settings.base_url == "https://environment.org"

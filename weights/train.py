@@ -77,6 +77,7 @@ def train(bulk: ad.AnnData, epochs: int) -> scdtl.BulkDAE:
     model = scdtl.BulkDAE(bulk)
     model.train(
         max_epochs=epochs,
+        batch_size=128,
         n_episodes=100,
         num_workers=1,
         check_val_every_n_epoch=5,

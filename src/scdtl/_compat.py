@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-import tempfile
+import os
 import warnings
+import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+import torch
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 
 if TYPE_CHECKING:
@@ -23,6 +25,10 @@ _LIGHTNING_LOGGERS = (
     "lightning.fabric",
 )
 _rank_keeper: Any = rank_zero_only  # the rank is an attribute of this function
+
+if hasattr(os, "register_at_fork"):
+    # Threads of OpenMP do not survive a fork: a child that waits for them waits for ever.
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 @contextmanager
@@ -39,10 +45,6 @@ def quiet_lightning() -> Iterator[None]:
             warnings.filterwarnings("ignore", message="Your `IterableDataset` has `__len__`")
             warnings.filterwarnings("ignore", message="Total length of `list` across ranks")
             warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.")
-            # That of scvi-tools; ours is a callback and works.
-            warnings.filterwarnings("ignore", message="early_stopping was automatically disabled")
-            # For one process of several that trains on its own.
-            warnings.filterwarnings("ignore", message="It is recommended to use `self.log")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
@@ -50,48 +52,44 @@ def quiet_lightning() -> Iterator[None]:
 
 
 @contextmanager
-def processes(devices: Any, trainer_kwargs: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Prepare training in one process or in several; yield what the trainer needs to know.
+def one_process() -> Iterator[list[Any]]:
+    """Train in this process alone, whatever SLURM or MPI say; yield plugins for the trainer.
 
-    Parameters
-    ----------
-    devices, trainer_kwargs
-        As given to ``train``.
+    Lightning takes each task of a job for a part of one training, refuses jobs that it does not
+    like, and logs in the first task only.
     """
-    if trainer_kwargs.get("strategy") or devices not in ("auto", 1):
-        # scvi-tools writes the history to a folder, by default into the working directory, and
-        # reads it where training processes were forked. Lightning would replace our samplers.
-        with tempfile.TemporaryDirectory(prefix="scdtl-") as folder:
-            yield {"log_save_dir": folder, "use_distributed_sampler": False}
-        return
-    # One of several processes that trains on its own must log, and scvi-tools reads that log.
-    rank = _rank_keeper.rank
+    rank, job_name = _rank_keeper.rank, os.environ.get("SLURM_JOB_NAME")
     _rank_keeper.rank = 0
+    if job_name is not None:
+        os.environ["SLURM_JOB_NAME"] = "interactive"  # Lightning's own way to be left in peace
     try:
-        yield {"enable_progress_bar": False} if rank else {}
+        yield [LightningEnvironment()]
     finally:
         _rank_keeper.rank = rank
+        if job_name is not None:
+            os.environ["SLURM_JOB_NAME"] = job_name
 
 
-def starts_script_again(trainer: Any) -> bool:
-    """Whether further processes are to be started by the script that this one runs.
+def check_one_device(devices: Any, strategy: Any) -> None:
+    """Refuse several devices for training, and say what several are good for.
 
     Parameters
     ----------
-    trainer
-        Lightning's trainer.
+    devices, strategy
+        As in scvi-tools.
+
+    Raises
+    ------
+    ValueError
+        If several are asked for.
     """
-    launcher = trainer.strategy.launcher
-    return (
-        isinstance(launcher, _SubprocessScriptLauncher)
-        and not launcher.cluster_environment.creates_processes_externally
-        and launcher.num_processes > 1
-    )
-
-
-def is_first_process() -> bool:
-    """Whether this process is alone, or the one of several that speaks."""
-    return not _rank_keeper.rank
+    n_devices = len(devices) if isinstance(devices, list | tuple) else str(devices).strip()
+    if n_devices not in (1, "1", "auto") or strategy not in (None, "auto"):
+        raise ValueError(
+            "Training takes one device: it is a few hundred minibatches, whatever the number of "
+            "cells. Leave devices and strategy at 'auto'. Imputation is spread over several "
+            "workers by dask: see impute(out=...) with a dask.distributed client."
+        )
 
 
 def layer_names(adata: AnnData) -> list[str]:
@@ -106,8 +104,24 @@ def layer_names(adata: AnnData) -> list[str]:
 
 
 def forget_anndata(model_class: type[BaseModelClass], adata: AnnData) -> None:
-    """Drop scvi-tools' own references to registered data, which it never frees (its #2053)."""
-    uuid = adata.uns.get("_scvi_uuid")
-    model_class._setup_adata_manager_store.pop(uuid, None)
-    for managers in model_class._per_instance_manager_store.values():
-        managers.pop(uuid, None)
+    """Drop the reference to data that were set up, which scvi-tools never frees (its #2053).
+
+    Parameters
+    ----------
+    model_class
+        For which they were set up.
+    adata
+        The data; models of them keep them.
+    """
+    model_class._setup_adata_manager_store.pop(adata.uns.get("_scvi_uuid"), None)
+
+
+def forget_data_with(model: BaseModelClass) -> None:
+    """Let a model's data go when the model goes, which scvi-tools would keep.
+
+    Parameters
+    ----------
+    model
+        A model.
+    """
+    weakref.finalize(model, type(model)._per_instance_manager_store.pop, model.id, None)

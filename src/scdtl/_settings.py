@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from pathlib import Path
 
 logger = logging.getLogger("scdtl")
@@ -32,9 +33,8 @@ class Settings:
     def verbosity(self) -> int:
         """Level of the logger ``"scdtl"``, as a number of :mod:`logging` or its name.
 
-        Until it is set, the root logger's level holds. Where messages go is the
-        application's choice: scdtl configures no handler, so that without one Python prints
-        warnings and nothing else.
+        The default, ``"info"``, tells in one line how each imputation went. Messages go to
+        stderr, or to the handlers of the application where it has configured :mod:`logging`.
         """
         return logger.getEffectiveLevel()
 
@@ -60,15 +60,16 @@ class Settings:
 
     @property
     def base_url(self) -> str | None:
-        """Address of the folder from which weights are downloaded, for a mirror of the release.
+        """Where weights are that neither the package nor a copy of the repository holds.
 
-        ``SCDTL_BASE_URL``, or ``None`` for the address of the release.
+        A folder, as a path or a ``file://`` address, or an https address to download from.
+        ``SCDTL_BASE_URL``, or ``None`` for nowhere.
         """
         return self._base_url or os.environ.get("SCDTL_BASE_URL") or None
 
     @base_url.setter
-    def base_url(self, address: str | None) -> None:
-        self._base_url = address
+    def base_url(self, address: str | os.PathLike[str] | None) -> None:
+        self._base_url = None if address is None else os.fspath(address)
 
     @property
     def offline(self) -> bool:
@@ -92,5 +93,17 @@ class Settings:
 def _absolute(folder: str | os.PathLike[str]) -> Path:
     return Path(folder).expanduser().absolute()
 
+
+class _ToStderr(logging.Handler):
+    """Prints messages that no other handler takes."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if logging.root.handlers or logger.handlers != [self]:
+            return
+        print(f"scdtl: {self.format(record)}", file=sys.stderr)
+
+
+logger.setLevel(logging.INFO)
+logger.addHandler(_ToStderr())
 
 settings = Settings()

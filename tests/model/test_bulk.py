@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
+import weakref
 
 import anndata
 import numpy as np
@@ -14,7 +16,6 @@ from scipy import sparse
 
 from scdtl import SCDTL, BulkDAE
 from scdtl.datasets import toy, toy_bulk
-from scdtl.model._bulk import as_weights
 from scdtl.pretrained import load_weights
 
 
@@ -36,7 +37,7 @@ def test_too_few_samples_are_refused():
 def test_few_samples_pass_with_a_note(caplog):
     with caplog.at_level(logging.WARNING, logger="scdtl"):
         train_bulk(toy_bulk(n_samples=6))
-    assert "Only 6 bulk samples" in caplog.text
+    assert "only 6 bulk samples" in caplog.text
 
 
 @pytest.mark.parametrize("form", [np.array, sparse.csr_matrix], ids=["dense", "sparse"])
@@ -267,17 +268,6 @@ def test_fewer_pseudo_cells_than_usual_serve_as_well(cells, toy_bulk_model):
     assert set(map(tuple, latents)) == set(map(tuple, weights.tensors["latents"]))
 
 
-def test_a_bulk_anndata_becomes_weights(monkeypatch):
-    train = BulkDAE.train
-    monkeypatch.setattr(
-        BulkDAE, "train", lambda self: train(self, 1, n_episodes=2, enable_progress_bar=False)
-    )
-    bulk = anndata.AnnData(toy_bulk().X, var=toy_bulk().var)
-    weights = as_weights(bulk)
-    assert weights.genes == list(bulk.var_names)
-    assert not bulk.uns
-
-
 # Samples
 
 
@@ -332,3 +322,15 @@ def test_unknown_genes_and_other_orders_are_refused(toy_bulk_model):
         toy_bulk_model.get_imputed_expression(gene_list=["nothing"])
     with pytest.raises(ValueError, match="another order"):
         toy_bulk_model.get_latent_representation(toy_bulk_model.adata[:, ::-1].copy())
+
+
+def test_queries_leave_nothing_behind(toy_bulk_model):
+    query = toy_bulk()
+    before = list(query.obs), list(query.uns)
+    toy_bulk_model.get_imputed_expression(query)
+    toy_bulk_model.get_latent_representation(query)
+    assert (list(query.obs), list(query.uns)) == before
+    seen = weakref.ref(query)
+    del query
+    gc.collect()
+    assert seen() is None

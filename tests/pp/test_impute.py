@@ -229,7 +229,7 @@ ERRORS = {
     "negative": (with_value(-1), {}, "negative"),
     "NaN": (with_value(np.nan), {}, "NaN"),
     "infinite": (with_value(np.inf), {}, "infinite"),
-    "fractional": (with_value(1000.5), {}, "not integers"),
+    "fractional": (with_value(1000.5), {}, "fractions of molecules"),
     "repeated names": (repeated_names, {}, "not unique"),
     "missing layer": (nothing, {"layer": "spliced"}, "'spliced'"),
     "missing batch": (nothing, {"batch_key": "donor"}, "'donor'"),
@@ -384,7 +384,7 @@ def test_every_kind_of_bulk_gives_the_same(adata, toy_bulk_model, toy_weights_fi
 def _quick_bulk_training(monkeypatch):
     train = BulkDAE.train
     monkeypatch.setattr(
-        BulkDAE, "train", lambda self: train(self, 1, n_episodes=3, enable_progress_bar=False)
+        BulkDAE, "train", lambda self, **kwargs: train(self, 1, n_episodes=3, **kwargs)
     )
 
 

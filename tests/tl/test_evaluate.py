@@ -199,6 +199,17 @@ def test_layer_view_and_dense_counts_are_taken(counts):
         pd.testing.assert_frame_equal(found, expected)
 
 
+def test_features_that_are_no_genes_are_left_out(counts):
+    genes = counts[:, :200].copy()
+    expected = without_time(evaluate(genes, methods=SIMPLE))
+    mixed = counts.copy()
+    is_gene = np.arange(counts.n_vars) < 200
+    mixed.var["feature_types"] = np.where(is_gene, "Gene Expression", "Antibody Capture")
+    found = evaluate(mixed, methods=SIMPLE)
+    pd.testing.assert_frame_equal(without_time(found), expected)
+    assert list(found.genes.index) == list(genes.var_names)
+
+
 # Methods
 
 

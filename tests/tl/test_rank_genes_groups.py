@@ -262,6 +262,16 @@ def test_raw_is_tested_when_asked_for_and_only_then(cells, result):
     assert set(masked.uns[KEY]["names"]["CD34+"]) == set(adata.var_names[:50])
 
 
+@pytest.mark.parametrize("use_raw", [False, True])
+def test_features_that_are_no_genes_are_left_out(cells, use_raw):
+    mixed = cells.copy()
+    is_gene = np.arange(cells.n_vars) % 10 > 0
+    mixed.var["feature_types"] = np.where(is_gene, "Gene Expression", "Antibody Capture")
+    mixed.raw = mixed
+    found, expected = ranked(mixed, use_raw=use_raw, pts=True), ranked(cells[:, is_gene], pts=True)
+    pd.testing.assert_frame_equal(by_gene(found, "CD34+"), by_gene(expected, "CD34+"))
+
+
 KINDS_OF_GROUPS = {
     "integers": [1, 2, 3],
     "category of integers": pd.Categorical([1, 2, 3]),

@@ -79,11 +79,12 @@ def test_a_gene_that_a_drawn_study_lacks_is_absent(profiles):
     assert 0 < n_absent < 40
 
 
-def test_only_studies_of_one_unit_are_mixed():
+@pytest.mark.parametrize("studies", [STUDIES, np.zeros(30, dtype=int)], ids=["studies", "none"])
+def test_only_samples_of_one_unit_are_mixed(studies):
     profiles = np.zeros((30, 40), dtype=np.float32)
     profiles[STUDIES == 0, :20] = 1.0
     profiles[STUDIES != 0, 20:] = 1.0
-    for episode in draw(profiles, units=(STUDIES != 0).astype(int)):
+    for episode in draw(profiles, studies, units=(STUDIES != 0).astype(int)):
         mean = episode[REGISTRY_KEYS.LOG_MEAN_KEY].exp()
         assert (mean[:20].sum() < 1e-3) != (mean[20:].sum() < 1e-3)
 
@@ -99,3 +100,13 @@ def test_samples_of_validation_are_not_in_training(profiles):
     fixed = [[e[REGISTRY_KEYS.X_KEY] for e in splitter.val_dataloader()] for _ in range(2)]
     assert fixed[0]
     assert all(torch.equal(*pair) for pair in zip(*fixed, strict=True))
+
+
+def test_samples_that_share_no_gene_are_never_mixed():
+    profiles = np.full((30, 40), np.nan, dtype=np.float32)
+    profiles[STUDIES == 0, :20] = 1.0
+    profiles[STUDIES != 0, 20:] = 1.0
+    for episode in draw(profiles):
+        target = episode[REGISTRY_KEYS.TARGET_KEY]
+        torch.testing.assert_close(target.sum(1), torch.ones(16))
+        assert (target[:, :20].sum() > 0) != (target[:, 20:].sum() > 0)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import scvi
@@ -204,59 +202,12 @@ def test_processes_that_load_make_the_same_minibatches(counts, loader, monkeypat
             assert all(torch.equal(expected[key], found[key]) for key in expected)
 
 
-# Several processes, without starting any
-
-
-def of_process(rank, n_processes, n_cells, batch_size):
-    """The split of one process of several; the batch of a cell tells which it is."""
+@pytest.mark.parametrize(("n_cells", "batch_size"), [(1, 3), (7, 3), (14, 16), (5, 1)])
+def test_every_cell_is_in_one_minibatch_of_a_pass(n_cells, batch_size):
     counts = sparse.csr_matrix(np.full((n_cells, 3), 4, dtype=np.float32))
     molecules = MoleculeSplitter(counts, np.arange(n_cells), batch_size)
-    molecules.trainer = SimpleNamespace(global_rank=rank, world_size=n_processes)
-    molecules.setup("fit")
-    return molecules
-
-
-def cells_of(loader):
-    return [batch[REGISTRY_KEYS.BATCH_KEY].tolist() for batch in loader]
-
-
-@pytest.mark.parametrize("n_processes", [1, 2, 3])
-@pytest.mark.parametrize("batch_size", [1, 3, 4, 16])
-@pytest.mark.parametrize("n_cells", [1, 4, 5, 7, 14])
-def test_the_parts_of_all_processes_make_up_the_whole(n_cells, batch_size, n_processes):
-    sizes = n_cells, batch_size
-    if n_processes > 1 and (batch_size < n_processes or n_cells < 2 * n_processes):
-        with pytest.raises(ValueError, match=f"^{n_cells} cells .*{batch_size}.* fewer devices"):
-            of_process(0, n_processes, *sizes)
-        return
-    parts = [of_process(rank, n_processes, *sizes) for rank in range(n_processes)]
-
-    # Training: every process takes its part of each step, if there is a cell for each.
-    loaders = [part.train_dataloader() for part in parts]
-    drawn = []
-    for rank, loader in enumerate(loaders):
-        torch.manual_seed(rank)  # processes draw different numbers from torch by now
-        drawn.append(cells_of(loader))
-        assert len(loader) == len(drawn[-1])
-    whole = [min(batch_size, n_cells - i) for i in range(0, n_cells, batch_size)]
-    steps = list(zip(*drawn, strict=True))
-    assert [sum(map(len, step)) for step in steps] == [n for n in whole if n >= n_processes]
-    assert all(max(map(len, step)) - min(map(len, step)) <= 1 for step in steps)
-    seen = sum((cells for step in steps for cells in step), [])
-    assert len(set(seen)) == len(seen)
-
-    # Validation: whole minibatches, some for each process; even and odd rows stay two folds.
-    minibatches = [cells_of(part.val_dataloader()) for part in parts]
-    assert all(minibatches)
-    ordered = sorted(sum(minibatches, []))
-    assert sum(ordered, []) == list(range(n_cells))
-    assert max(map(len, ordered)) <= batch_size
-    if n_processes == 1:
-        assert [len(cells) for cells in ordered] == whole
-    else:
-        assert all(cells[0] % 2 == 0 or batch_size % 2 for cells in ordered)
-
-    for part in parts:  # afterwards every process sees all cells
-        part.teardown("fit")
-        assert [len(cells) for cells in cells_of(part.val_dataloader())] == whole
-        assert len(sum(cells_of(part.train_dataloader()), [])) == n_cells
+    sizes = [min(batch_size, n_cells - i) for i in range(0, n_cells, batch_size)]
+    for loader in (molecules.train_dataloader(), molecules.val_dataloader()):
+        minibatches = [batch[REGISTRY_KEYS.BATCH_KEY].tolist() for batch in loader]
+        assert [len(cells) for cells in minibatches] == sizes
+        assert sorted(sum(minibatches, [])) == list(range(n_cells))

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
-from anndata import AnnData
-from scipy import sparse
 from scvi.data import AnnDataManager
 from scvi.data.fields import CategoricalObsField, LayerField
 from scvi.model.base import UnsupervisedTrainingMixin
 
-from scdtl._compat import forget_anndata, processes, quiet_lightning
+from scdtl._compat import check_one_device, forget_data_with, one_process, quiet_lightning
 from scdtl._constants import REGISTRY_KEYS
+from scdtl.data._checks import check_has
+from scdtl.model._bulk_samples import check_bulk, dense, gene_names
+from scdtl.model._file_format import sha256_of
 from scdtl.model._genes import check_genes, columns_of
 from scdtl.model._profiles import log_mean_of_samples
 from scdtl.model._saving import SavedAsData, refuse_checkpoints_to_open
@@ -23,20 +23,18 @@ from scdtl.module._bulk import BulkDAEModule
 from scdtl.module._gene_order import order_by_similarity
 from scdtl.module._likelihood import LOG_ZERO
 from scdtl.module._scdtl import N_BULK_LATENTS
-from scdtl.pretrained import BulkWeights, load_weights, save_weights
+from scdtl.pretrained import BulkWeights, save_weights
 from scdtl.train._episodes import Episodes, EpisodeSplitter
 from scdtl.train._plan import AveragedTrainingPlan
-from scdtl.train._runner import SharingTrainRunner
+from scdtl.train._progress import TrainingBar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-logger = logging.getLogger(__name__)
+    from anndata import AnnData
 
-_MIN_SAMPLES = 3
-_FEW_SAMPLES = 30
-_LARGEST_LOG = 25
+_MIN_EPOCHS, _MAX_EPOCHS = 6, 20
 
 
 class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
@@ -71,7 +69,6 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
     _module_cls = BulkDAEModule
     _training_plan_cls = AveragedTrainingPlan
     _data_splitter_cls = EpisodeSplitter
-    _train_runner_cls = SharingTrainRunner
 
     def __init__(
         self,
@@ -82,6 +79,7 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
         dropout_rate: float = 0.1,
     ):
         super().__init__(adata, registry)
+        forget_data_with(self)
         self.module = self._module_cls(self.summary_stats.n_vars, n_hidden, n_latent, dropout_rate)
         if adata is not None:
             self.module.log_mean.copy_(log_mean_of_samples(self._profiles()))
@@ -105,7 +103,9 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
         Parameters
         ----------
         adata
-            Samples × genes: counts, TPM or FPKM; NaN where a study did not measure a gene.
+            Samples × genes: counts, TPM or FPKM; NaN where a study did not measure a gene. Symbols
+            or Ensembl ids in ``var_names``, the other of the two perhaps in a column of ``var``,
+            such as ``gene_name`` or ``gene_ids``.
         layer
             Layer with the expression; ``None`` for ``adata.X``.
         study_key
@@ -118,13 +118,15 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
         Raises
         ------
         ValueError
-            If there are fewer than 3 samples, or values that are negative, infinite, or look
-            like logarithms.
+            If names of genes are not unique, there are fewer than 3 samples, a sample has no
+            expression, or values are negative, infinite, or look like logarithms.
+        TypeError
+            If the expression is not in memory, or not numbers.
         """
         setup_method_args = cls._get_setup_method_args(**locals())
-        _check_bulk(adata.X if layer is None else adata.layers[layer])
+        check_bulk(adata, layer)
         fields = [
-            LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=False),
+            LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=False, correct_data_format=False),
             CategoricalObsField(REGISTRY_KEYS.STUDY_KEY, study_key),
             CategoricalObsField(REGISTRY_KEYS.UNIT_KEY, unit_key),
         ]
@@ -134,10 +136,10 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
 
     def train(
         self,
-        max_epochs: int = 20,
+        max_epochs: int | None = None,
         accelerator: str = "auto",
         devices: int | list[int] | str = "auto",
-        batch_size: int = 128,
+        batch_size: int = 32,
         n_episodes: int = 100,
         num_workers: int = 0,
         plan_kwargs: dict | None = None,
@@ -148,7 +150,8 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
         Parameters
         ----------
         max_epochs
-            Number of epochs; the learning rate falls to 0 over them.
+            Number of epochs; the learning rate falls to 0 over them. ``None`` takes a quarter of
+            the number of samples, at least 6 and at most 20.
         accelerator, devices
             As in scvi-tools.
         batch_size
@@ -158,7 +161,7 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
         num_workers
             Processes that make episodes.
         plan_kwargs
-            Arguments of the training plan, such as ``lr``.
+            Arguments of the training plan, such as ``lr``, which is 0.002 unless given.
         **trainer_kwargs
             Arguments of :class:`~scvi.train.Trainer`.
 
@@ -168,6 +171,9 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
             As by :meth:`scdtl.SCDTL.train`.
         """
         refuse_checkpoints_to_open(trainer_kwargs.get("callbacks"))
+        check_one_device(devices, trainer_kwargs.get("strategy"))
+        if max_epochs is None:
+            max_epochs = min(max(self.adata.n_obs // 4, _MIN_EPOCHS), _MAX_EPOCHS)
         episodes = self._data_splitter_cls(
             self._profiles(),
             self._codes(REGISTRY_KEYS.STUDY_KEY),
@@ -176,26 +182,31 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
             n_episodes=n_episodes,
             num_workers=num_workers,
         )
+        no_validation = {} if episodes.n_val else {"limit_val_batches": 0}
+        bar = TrainingBar(trainer_kwargs.pop("enable_progress_bar", True))
         self.module.train()  # Lightning leaves a module that was trained before in eval mode
-        with quiet_lightning(), processes(devices, trainer_kwargs) as several_kwargs:
+        with quiet_lightning(), one_process() as plugins:
             super().train(
                 max_epochs=max_epochs,
                 accelerator=accelerator,
                 devices=devices,
                 datamodule=episodes,
-                plan_kwargs={"n_decay_steps": max_epochs * n_episodes} | (plan_kwargs or {}),
-                **({"check_val_every_n_epoch": 1} | several_kwargs | trainer_kwargs),
+                plan_kwargs={"lr": 2e-3, "n_decay_steps": max_epochs * n_episodes}
+                | (plan_kwargs or {}),
+                callbacks=[*(trainer_kwargs.pop("callbacks", None) or []), bar],
+                **(
+                    {"check_val_every_n_epoch": 1, "plugins": plugins}
+                    | no_validation
+                    | trainer_kwargs
+                ),
+                enable_progress_bar=False,
             )
 
     def _codes(self, key: str) -> np.ndarray:
         return np.asarray(self.adata_manager.get_from_registry(key)).ravel()
 
-    def _profiles(self, adata: AnnData | None = None) -> np.ndarray:
-        manager = self.get_anndata_manager(adata or self.adata, required=True)
-        expression = manager.get_from_registry(REGISTRY_KEYS.X_KEY)
-        if sparse.issparse(expression):
-            expression = expression.toarray()
-        return np.asarray(expression, dtype=np.float32)
+    def _profiles(self) -> np.ndarray:
+        return dense(self.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY))
 
     @torch.inference_mode()
     def to_weights(self, **provenance: Any) -> BulkWeights:
@@ -233,12 +244,14 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
         architecture = {
             key: self.init_params_["non_kwargs"][key] for key in ("n_hidden", "n_latent")
         }
+        genes, ensembl_ids = gene_names(self.adata.var)
         return BulkWeights(
             tensors,
-            self.adata.var_names.astype(str).tolist(),
-            ensembl_ids(self.adata),
+            genes,
+            ensembl_ids,
             architecture,
             {"n_samples": self.adata.n_obs} | provenance,
+            sha256_of({"genes": genes, "ensembl_ids": ensembl_ids}, tensors),
         )
 
     def export(self, path: str | Path, **provenance: Any) -> str:
@@ -325,10 +338,15 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
     ) -> tuple[pd.Index, np.ndarray]:
         """Names and expression of the samples asked for."""
         self._check_if_trained(warn=False)
-        query = self._validate_anndata(adata)
-        check_genes(query, self.get_var_names())
+        samples = self.adata if adata is None else adata
+        if samples is None:
+            raise ValueError("The model was loaded without data: give some, as adata=.")
+        check_genes(samples, self.get_var_names())
+        layer = self.registry["setup_args"]["layer"]
+        check_has(samples, layer, [])
+        expression = dense(samples.X if layer is None else samples.layers[layer], "adata's matrix")
         rows = slice(None) if indices is None else np.asarray(indices)
-        return query.obs_names[rows], self._profiles(query)[rows]
+        return samples.obs_names[rows], expression[rows]
 
     def _latent(self, profiles: np.ndarray) -> torch.Tensor:
         """Latent of each sample, compared with the mean of the genes that it measured."""
@@ -354,58 +372,3 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
             for episode in episodes
         ]
         return torch.cat(latents).cpu().numpy()
-
-
-def as_weights(bulk: Any, verbose: bool | None = None) -> BulkWeights:
-    """Bulk weights of whatever ``bulk=`` was given: weights, model, AnnData, name or path.
-
-    Parameters
-    ----------
-    bulk
-        As in :func:`scdtl.pp.impute`.
-    verbose
-        Show the bar of a download; ``None`` as the settings say.
-    """
-    if isinstance(bulk, BulkWeights):
-        return bulk
-    if isinstance(bulk, BulkDAE):
-        return bulk.to_weights()
-    if isinstance(bulk, AnnData):
-        var = bulk.var.filter(items=["ensembl_id"])
-        shell = AnnData(bulk.X, obs=pd.DataFrame(index=bulk.obs_names), var=var)
-        try:
-            BulkDAE.setup_anndata(shell)
-            model = BulkDAE(shell)
-            model.train()
-            return model.to_weights()
-        finally:
-            forget_anndata(BulkDAE, shell)
-    return load_weights(bulk, verbose=verbose)
-
-
-def ensembl_ids(adata: AnnData) -> list[str]:
-    """Ensembl gene ids from ``var["ensembl_id"]``, empty where there are none."""
-    if "ensembl_id" not in adata.var:
-        return [""] * adata.n_vars
-    return [str(name) for name in adata.var["ensembl_id"]]
-
-
-def _check_bulk(expression: Any) -> None:
-    values = expression.data if sparse.issparse(expression) else np.asarray(expression)
-    n_samples = expression.shape[0]
-    if n_samples < _MIN_SAMPLES:
-        raise ValueError(f"{n_samples} bulk samples are too few: at least {_MIN_SAMPLES} needed.")
-    if np.isinf(values).any() or np.nanmin(values, initial=0) < 0:
-        raise ValueError("Bulk expression must be finite and not negative (counts, TPM or FPKM).")
-    if np.nanmax(values, initial=0) < _LARGEST_LOG:
-        raise ValueError(
-            f"The largest bulk value is below {_LARGEST_LOG}: this looks like logarithms. Give "
-            "counts, TPM or FPKM on a linear scale."
-        )
-    if n_samples < _FEW_SAMPLES:
-        logger.warning(
-            "Only %d bulk samples: the network learns no more programmes of genes than samples "
-            "differ in. Expect less from it than from released weights, unless yours are the very "
-            "cells at hand.",
-            n_samples,
-        )

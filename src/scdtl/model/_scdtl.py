@@ -12,9 +12,11 @@ from scvi.data import AnnDataManager
 from scvi.data.fields import CategoricalObsField, LayerField
 from scvi.model.base import UnsupervisedTrainingMixin
 
-from scdtl._compat import is_first_process, processes, quiet_lightning
+from scdtl._compat import check_one_device, forget_data_with, one_process, quiet_lightning
 from scdtl._constants import REGISTRY_KEYS
-from scdtl._totals import gene_totals
+from scdtl.data._checks import check_input
+from scdtl.data._features import refuse_other_features
+from scdtl.data._totals import gene_totals
 from scdtl.model._calibration import (
     bulk_helps,
     calibrate,
@@ -33,7 +35,7 @@ from scdtl.pretrained._genes import warn_of_ambiguous
 from scdtl.train._interrupt import StopOnInterrupt
 from scdtl.train._molecules import MAX_TRAINING_CELLS, MoleculeSplitter
 from scdtl.train._plan import SCDTLTrainingPlan
-from scdtl.train._runner import SharingTrainRunner
+from scdtl.train._progress import TrainingBar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,7 +95,6 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
     _module_cls = SCDTLModule
     _training_plan_cls = SCDTLTrainingPlan
     _data_splitter_cls = MoleculeSplitter
-    _train_runner_cls = SharingTrainRunner
 
     def __init__(
         self,
@@ -104,12 +105,11 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         dropout_rate: float = 0.1,
         patch_size: int = 64,
     ):
-        if adata is not None and not adata.var_names.is_unique:
-            raise ValueError("adata.var_names are not unique: call adata.var_names_make_unique().")
         # Drawn once, for the first weights and for the split: molecules that were held out stay so
         # when training goes on.
         self.seed_ = int(torch.randint(2**31, (1,), device="cpu"))
         super().__init__(adata, registry)
+        forget_data_with(self)
         stats = self.summary_stats
         with torch.random.fork_rng(devices=[]):  # what is drawn later does not depend on its size
             torch.default_generator.manual_seed(self.seed_)
@@ -120,6 +120,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         self.gene_keys_ = gene_keys(self.get_var_names())
         self.transfer_: dict = {}
         self.in_bulk_ = np.zeros(stats.n_vars, dtype=bool)
+        self.training_end_: dict = {}
         self.held_out_: dict = {}
         self._model_summary_string = (
             f"SCDTL with n_hidden: {n_hidden}, n_latent: {n_latent}, dropout_rate: "
@@ -149,6 +150,11 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         **kwargs
             Passed on by :meth:`load`.
 
+        Raises
+        ------
+        ValueError, TypeError, KeyError
+            If the layer does not hold raw counts of genes, or cells have no batch.
+
         Examples
         --------
         >>> import scdtl
@@ -156,8 +162,10 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         >>> scdtl.SCDTL.setup_anndata(adata, batch_key="batch")
         """
         setup_method_args = cls._get_setup_method_args(**locals())
+        refuse_other_features(adata)
+        check_input(adata, layer=layer, batch_key=batch_key)
         fields = [
-            LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=True),
+            LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=False),  # checked above
             CategoricalObsField(REGISTRY_KEYS.BATCH_KEY, batch_key),
         ]
         manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)
@@ -171,8 +179,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         Parameters
         ----------
         bulk
-            Name of released weights (``"human"``), path of a weight file, a trained
-            :class:`~scdtl.BulkDAE`, or :class:`~scdtl.pretrained.BulkWeights`.
+            As in :func:`scdtl.pp.impute`, but ``None``.
         adata
             Cells × genes, registered with :meth:`setup_anndata`.
         **model_kwargs
@@ -188,9 +195,9 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         ValueError
             If less than 10 % of the genes are known to the weights.
         """
-        from scdtl.model._bulk import as_weights
+        from scdtl.model._bulk_weights import as_weights
 
-        weights = as_weights(bulk)
+        weights = as_weights(bulk, adata.var_names)
         matches = match_genes(
             list(adata.var_names),
             weights.genes,
@@ -231,19 +238,18 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         if not self.transfer_["dropped"]:
             return
         self.module.start_without_bulk()
-        if is_first_process():
-            logger.warning(
-                "The bulk weights %r do not predict held-out molecules of these cells: they are "
-                "dropped, and training starts from scratch.",
-                self.transfer_["name"],
-            )
+        logger.warning(
+            "The bulk weights %r do not predict held-out molecules of these cells: they are "
+            "dropped, and training starts from scratch.",
+            self.transfer_["name"],
+        )
 
     def _draw(self, seed: int, n_cells: int) -> tuple[np.ndarray, sparse.csr_matrix]:
         """Cells drawn at random, and their counts with the genes sorted by key.
 
         What is computed of these does not depend on the order of cells and genes in the data.
         """
-        counts, batch_index = self._registered(self.adata)
+        counts, batch_index = self._registered()
         cells = shuffled_cells(counts, batch_index, self.gene_keys_, seed)[:n_cells]
         drawn = columns_at(counts[cells], np.argsort(np.argsort(self.gene_keys_)))
         drawn.sum_duplicates()
@@ -257,7 +263,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         ``order_of`` sorts the others, given their positions and the counts of some cells.
         """
         by_key = np.argsort(self.gene_keys_)
-        has_counts = gene_totals(self._registered(self.adata)[0])[by_key] > 0
+        has_counts = gene_totals(self._registered()[0])[by_key] > 0
         _, sample = self._draw(0, MAX_CELLS)
         genes = by_key[has_counts]
         order = [genes[order_of(genes, sample[:, has_counts])], by_key[~has_counts]]
@@ -287,11 +293,9 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             usually ends sooner. 0 trains nothing and only fits how far the bulk's predictions
             reach; without bulk there is nothing but the mean profile then.
         accelerator, devices
-            As in scvi-tools. Several devices, with ``strategy="ddp"`` in a script, share each
-            minibatch; every process ends with the same model and the same history.
+            As in scvi-tools, but training takes one device.
         batch_size
-            Cells per minibatch, over all devices together: more of them change the time that
-            training takes, and not what is trained.
+            Cells per minibatch.
         early_stopping
             Stop when the loss of the held-out molecules no longer falls.
         early_stopping_patience
@@ -312,13 +316,14 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         ------
         ValueError
             If a callback would open a pickle: scvi-tools' ``SaveCheckpoint`` with
-            ``load_best_on_end`` or ``check_nan_gradients``.
+            ``load_best_on_end`` or ``check_nan_gradients``; or if several devices are asked for.
         """
         refuse_checkpoints_to_open(trainer_kwargs.get("callbacks"))
+        check_one_device(devices, trainer_kwargs.get("strategy"))
         is_fresh = not (self.transfer_ or self.is_trained_)
         if is_fresh:
             self._set_gene_order(lambda _, counts: order_by_similarity(gene_vectors(counts)))
-        counts, batch_index = self._registered(self.adata)
+        counts, batch_index = self._registered()
         cells, drawn = self._draw(self.seed_, max_training_cells)
         drawn = columns_at(drawn, self._gene_position()[np.argsort(self.gene_keys_)])
         molecules = self._data_splitter_cls(
@@ -348,7 +353,8 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         if max_epochs > 0:
             if self.transfer_ and not self.history_:
                 self._drop_bulk_that_misleads(molecules)
-            callbacks = list(trainer_kwargs.pop("callbacks", None) or [])
+            bar = TrainingBar(trainer_kwargs.pop("enable_progress_bar", True))
+            callbacks = [*(trainer_kwargs.pop("callbacks", None) or []), bar]
             if early_stopping:
                 callbacks.append(
                     EarlyStopping("validation_loss", patience=early_stopping_patience)
@@ -361,7 +367,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             self.module.train()  # Lightning leaves a module that was trained before in eval mode
             with (
                 quiet_lightning(),
-                processes(devices, trainer_kwargs) as several_kwargs,
+                one_process() as plugins,
                 StopOnInterrupt() as interrupt,
             ):
                 super().train(
@@ -373,10 +379,21 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
                     callbacks=[*callbacks, interrupt],
                     **(
                         {"check_val_every_n_epoch": every, "gradient_clip_val": 1.0}
-                        | several_kwargs
+                        | {"plugins": plugins}
                         | trainer_kwargs
                     ),
+                    enable_progress_bar=False,
                 )
+            n_epochs = self.trainer.current_epoch
+            self.training_end_ = {
+                "reason": "interrupted"
+                if interrupt.interrupted
+                else "early stopping"
+                if n_epochs < max_epochs
+                else "max_epochs",
+                "n_epochs": n_epochs,
+                "max_epochs": max_epochs,
+            }
         self.module.eval()
         has_learned = bool(self.transfer_ or self.history_)
         if not has_learned:

@@ -12,8 +12,9 @@ import pandas as pd
 from anndata import AnnData
 
 from scdtl._constants import DEFAULT_BULK
-from scdtl._totals import gene_totals
-from scdtl.pp._check import check_input
+from scdtl.data._checks import check_input
+from scdtl.data._features import genes_only
+from scdtl.data._totals import gene_totals
 from scdtl.tl._evaluation import Evaluation
 from scdtl.tl._scores import Split
 from scdtl.tl.peers._chosen import chosen
@@ -64,7 +65,8 @@ def evaluate(
     Parameters
     ----------
     adata
-        Cells × genes with raw counts (sparse or dense), gene names in ``var_names``.
+        Cells × genes with raw counts (sparse or dense), gene names in ``var_names``; features of
+        other types are left out.
     layer
         Layer with the raw counts; ``None`` for ``adata.X``.
     methods
@@ -119,9 +121,8 @@ def evaluate(
     {'observed': 0.0, 'mean profile': 0.48}
     >>> scdtl.tl.evaluate(adata).to_html("evaluation.html")  # doctest: +SKIP
     """
-    if isinstance(adata, AnnData) and adata.is_view and not adata.isbacked:
-        adata = adata.copy()  # nothing is written, so a view is as good
     counts = check_input(adata, layer=layer, batch_key=batch_key)
+    adata = genes_only(adata)
     _check_settings(held_out_fraction, n_splits, random_state, impute_kwargs)
     peers = chosen(methods)
     obs = adata.obs[[]] if batch_key is None else adata.obs[[batch_key]]

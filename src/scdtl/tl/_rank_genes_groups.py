@@ -9,19 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import pandas as pd
-from anndata import AnnData
 from scipy import stats
 
-from scdtl.pp._check import (
-    _is_own_result,
-    canonical_csr,
-    check_counts,
-    check_names,
-    checked_counts,
-)
+from scdtl.data._checks import check_names
+from scdtl.data._features import is_gene
+from scdtl.data._raw_counts import canonical_csr, check_counts, checked_counts, is_own_result
 from scdtl.tl._quasi_likelihood import compare, sums_of_groups
 
 if TYPE_CHECKING:
+    from anndata import AnnData
     from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
 
@@ -73,7 +69,7 @@ def rank_genes_groups(
     Parameters
     ----------
     adata
-        Cells × genes with raw counts.
+        Cells × genes with raw counts; features of other types are left out.
     groupby
         Column of ``obs`` with the group of each cell. If the groups are clusters of the same
         counts, p-values are too small, as for every test.
@@ -147,12 +143,9 @@ def rank_genes_groups(
     ['CD79A', 'TNFRSF13B']
     """
     _check_options(method, tie_correct, corr_method, n_genes)
-    # Of a view, a copy is read; writing makes it an object of its own, as anndata then says.
-    is_view = isinstance(adata, AnnData) and adata.is_view and not adata.isbacked
-    source = adata.copy() if is_view else adata
-    counts, genes = _counts(source, use_raw, layer)
-    is_tested = _is_tested(source, mask_var, genes)
-    codes, names = _groups(source, groupby)
+    counts, genes = _counts(adata, use_raw, layer)
+    is_tested = _is_tested(adata, mask_var, genes)
+    codes, names = _groups(adata, groupby)
     chosen, reference = _chosen(names, groups, reference)
     sums = dict(zip(names.values(), sums_of_groups(counts, codes), strict=True))
     pairs = _pairs(sums, chosen, reference)
@@ -208,20 +201,21 @@ def _counts(
     """The counts to test, and the names of their genes."""
     check_names(adata, layer=layer)
     if not use_raw:
-        if isinstance(layer, str) and _is_own_result(adata.uns.get(layer.removesuffix("_std"))):
+        if isinstance(layer, str) and is_own_result(adata.uns.get(layer.removesuffix("_std"))):
             raise ValueError(
                 f"adata.layers[{layer!r}] was written by scdtl.pp.impute, and imputed values are "
                 "no evidence: test the raw counts that it was given. Leave layer out if they are "
                 "in adata.X."
             )
-        return checked_counts(adata, layer), adata.var_names
+        return checked_counts(adata, layer), adata.var_names[is_gene(adata)]
     if layer is not None:
         raise ValueError(f"use_raw=True and layer={layer!r} exclude each other: give one.")
     if adata.raw is None:
         raise ValueError("use_raw=True, but there is no adata.raw: leave use_raw out.")
     advice = "If they are in adata.X, leave use_raw out; if they are in a layer, pass its name."
     check_counts(adata.raw.X, name="adata.raw.X", hint=advice)
-    return canonical_csr(adata.raw.X), adata.raw.var_names
+    genes = is_gene(adata.raw)
+    return canonical_csr(adata.raw.X)[:, genes], adata.raw.var_names[genes]
 
 
 def _is_tested(

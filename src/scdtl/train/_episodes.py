@@ -56,6 +56,9 @@ class Episodes(IterableDataset):
         self.n_cells = n_cells
         self.n_episodes = n_episodes
         self.seed = seed
+        # Samples of one study in different units are as those of different studies.
+        pairs = np.column_stack([studies, units])
+        studies = np.unique(pairs, axis=0, return_inverse=True)[1].ravel()
         self._samples = {s: np.flatnonzero(studies == s) for s in np.unique(studies)}
         self._unit = {s: units[rows[0]] for s, rows in self._samples.items()}
         sizes = np.array([len(rows) for rows in self._samples.values()], dtype=float)
@@ -77,7 +80,7 @@ class Episodes(IterableDataset):
         cells = weights @ self._sharpen(types, weights.mean(0), generator)
         depth = np.exp(generator.uniform(np.log(500), np.log(20_000)))
         depths = depth * generator.lognormal(0, 0.4, size=(self.n_cells, 1))
-        counts = generator.poisson(cells * depths.astype(np.float32)).astype(np.float32)
+        counts = _poisson(cells * depths.astype(np.float32), generator)
         mean = cells.mean(0)
         log_mean = np.where(mean > 0, np.log(np.maximum(mean, 1e-30)), LOG_ZERO)
         return {
@@ -102,8 +105,12 @@ class Episodes(IterableDataset):
             for s in chosen
         ]
         types = self.profiles[np.concatenate(rows)]
-        types = np.where(np.isnan(types).any(0), 0, types)
-        return types / types.sum(1, keepdims=True)
+        while True:
+            measured = ~np.isnan(types).any(0)
+            total = np.where(measured, types, 0).sum(1, keepdims=True)
+            if total.all():
+                return np.where(measured, types, 0) / total
+            types = types[:-1]  # some express no gene that all of them measured
 
     def _abundances(self, n_types: int, generator: np.random.Generator) -> np.ndarray:
         """Cells × types: mostly one type per cell, types of unequal abundance."""
@@ -125,6 +132,15 @@ class Episodes(IterableDataset):
         ratio = np.exp(log_ratio.clip(-_MAX_LOG_RATIO, _MAX_LOG_RATIO))
         sharpened = ratio * mean * gain
         return (sharpened / sharpened.sum(1, keepdims=True)).astype(np.float32)
+
+
+def _poisson(rates: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Poisson counts; most are zero, and cost no more than the time of a first event."""
+    first = generator.standard_exponential(rates.shape, dtype=np.float32)
+    counts = np.zeros_like(rates)
+    positive = first < rates
+    counts[positive] = 1 + generator.poisson(rates[positive] - first[positive])
+    return counts
 
 
 class EpisodeSplitter(pl.LightningDataModule):
@@ -171,7 +187,5 @@ class EpisodeSplitter(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         return self._loader(self.train_idx, self.n_episodes, None)
 
-    def val_dataloader(self) -> DataLoader | list:
-        if not self.n_val:
-            return []
+    def val_dataloader(self) -> DataLoader:
         return self._loader(self.val_idx, _N_VALIDATION_EPISODES, 0)

@@ -16,12 +16,14 @@ logger = logging.getLogger(__name__)
 
 
 class StopOnInterrupt(Callback):
-    """Ends training at the first Ctrl-C, with the best weights so far; the next one is as ever.
+    """Ends training at the first Ctrl-C, with the best weights so far; a second one interrupts.
 
-    Lightning by itself would end the program. Only where one process trains, and in the main
-    thread, as only there signals can be handled. Train inside its context: Lightning puts
-    handlers back that it found in the middle of training, so the caller's is put back at the end.
+    Lightning by itself would end the program. Only in the main thread, as only there signals can
+    be handled. Train inside its context: Lightning puts handlers back that it found in the middle
+    of training, so the caller's is put back at the end.
     """
+
+    interrupted = False
 
     def __enter__(self) -> StopOnInterrupt:
         self._in_main_thread = threading.current_thread() is threading.main_thread()
@@ -34,13 +36,13 @@ class StopOnInterrupt(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         def stop(*_: object) -> None:
             self._put_back()
-            trainer.should_stop = True
+            trainer.should_stop = self.interrupted = True
             logger.warning(
                 "Interrupted: training ends here, with the best weights so far. Interrupt once "
                 "more to stop altogether."
             )
 
-        if self._in_main_thread and trainer.world_size == 1:
+        if self._in_main_thread:
             signal.signal(signal.SIGINT, stop)
 
     def _put_back(self) -> None:

@@ -111,29 +111,20 @@ def _tensors(
     }
 
 
-class _PartOfEach(Sampler):
-    """One process's part of each minibatch, numbered over all passes.
+class _Numbered(Sampler):
+    """Minibatches, numbered over all passes."""
 
-    The parts of all processes make up the whole.
-    """
-
-    def __init__(self, minibatches: BatchSampler, n_cells: int, rank: int, n_processes: int):
+    def __init__(self, minibatches: BatchSampler):
         self.minibatches = minibatches
-        self.rank, self.n_processes = rank, n_processes
         self.n_drawn = 0
-        # Gradients are exchanged at each step, so no process may sit one out: of a last minibatch
-        # with less than a cell for each there is no step, and its cells come in other epochs.
-        self.has_last = n_cells % minibatches.batch_size >= n_processes
 
     def __len__(self) -> int:
-        whole = len(self.minibatches.sampler) // self.minibatches.batch_size  # type: ignore[arg-type]
-        return whole + self.has_last
+        return len(self.minibatches)
 
     def __iter__(self) -> Iterator[tuple[int, list[int]]]:
         for rows in self.minibatches:
-            if len(rows) >= self.n_processes:
-                self.n_drawn += 1
-                yield self.n_drawn, rows[self.rank :: self.n_processes]
+            self.n_drawn += 1
+            yield self.n_drawn, rows
 
 
 class MoleculeSplitter(pl.LightningDataModule):
@@ -146,7 +137,7 @@ class MoleculeSplitter(pl.LightningDataModule):
     batch_index
         Batch of each cell.
     batch_size
-        Cells per minibatch, over all processes.
+        Cells per minibatch.
     held_out_fraction
         Share of each cell's molecules set aside.
     seed
@@ -154,13 +145,6 @@ class MoleculeSplitter(pl.LightningDataModule):
     positions
         Position of each cell in its data, of which scvi-tools keeps a record; ``None`` if
         they are all the cells.
-
-    Notes
-    -----
-    Where several processes train, all make the same split. While they do, each sees its part of
-    the cells: of each minibatch in training, and whole minibatches in validation. Lightning's own
-    way (``use_distributed_sampler``) would deal out whole minibatches of orders that drift apart,
-    and some of them twice.
     """
 
     def __init__(
@@ -175,7 +159,6 @@ class MoleculeSplitter(pl.LightningDataModule):
         super().__init__()
         self.batch_size = batch_size
         self.seed = seed
-        self._rank, self._n_processes = 0, 1
         self.batch_index = batch_index
         generator = np.random.default_rng(seed)
         self.kept, self.held_out = thin(counts, 1 - held_out_fraction, generator)
@@ -183,56 +166,30 @@ class MoleculeSplitter(pl.LightningDataModule):
         self.val_idx = self.train_idx[:MAX_VALIDATION_CELLS]
         self.n_train, self.n_val = len(self.train_idx), len(self.val_idx)
 
-    def setup(self, stage: str) -> None:
-        """Take this process's part of the cells, for as long as the trainer runs."""
-        assert self.trainer is not None
-        self._rank, self._n_processes = self.trainer.global_rank, self.trainer.world_size
-        few = min(self.batch_size, self.n_val // 2, self.n_train)
-        if self._n_processes > max(1, few):
-            raise ValueError(
-                f"{self.n_train} cells in minibatches of {self.batch_size} are too few for "
-                f"{self._n_processes} processes: use fewer devices."
-            )
-
-    def teardown(self, stage: str) -> None:
-        """After training every process sees all cells again."""
-        self._rank, self._n_processes = 0, 1
-
     def train_dataloader(self) -> DataLoader:
         """Thinned cells, shuffled."""
-        cells = _ThinnedCells(self.kept, self.batch_index, [self.seed + 1, self._rank])
-        # Processes leave each other's torch generator behind; their order must stay the same.
-        order = None if self._n_processes == 1 else torch.Generator().manual_seed(self.seed)
-        minibatches = BatchSampler(
-            RandomSampler(cells, generator=order), self.batch_size, drop_last=False
-        )
-        return self._loader(
-            cells, _PartOfEach(minibatches, len(cells), self._rank, self._n_processes)
-        )
+        # The 0 keeps the numbers of version 0.1.
+        cells = _ThinnedCells(self.kept, self.batch_index, [self.seed + 1, 0])
+        minibatches = BatchSampler(RandomSampler(cells), self.batch_size, drop_last=False)
+        return self._loader(cells, _Numbered(minibatches))
 
     def val_dataloader(self) -> DataLoader:
         """The cells that early stopping looks at, with their held-out molecules."""
-        size = self.batch_size
-        if self._n_processes > 1:
-            # At least one minibatch for each; an even size keeps even and odd rows what they are.
-            size = min(size, self.n_val // self._n_processes // 2 * 2)
-        return self._held_out_loader(MAX_VALIDATION_CELLS, size, self._rank, self._n_processes)
+        return self._held_out_loader(MAX_VALIDATION_CELLS)
 
     def calibration_dataloader(self) -> DataLoader:
         """More such cells, for the dispersion and the scores after training."""
-        return self._held_out_loader(MAX_CALIBRATION_CELLS, self.batch_size)
+        return self._held_out_loader(MAX_CALIBRATION_CELLS)
 
     def held_out_parts(self) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
         """Kept and held-out molecules of the validation cells."""
         return self.kept[:MAX_VALIDATION_CELLS], self.held_out[:MAX_VALIDATION_CELLS]
 
-    def _held_out_loader(
-        self, n_cells: int, size: int, rank: int = 0, n_processes: int = 1
-    ) -> DataLoader:
+    def _held_out_loader(self, n_cells: int) -> DataLoader:
         parts = self.kept, self.held_out, self.batch_index
         cells = _HeldOutMolecules(*(part[:n_cells] for part in parts))
-        minibatches = list(BatchSampler(SequentialSampler(cells), size, drop_last=False))
-        return self._loader(cells, minibatches[rank::n_processes])
+        minibatches = BatchSampler(SequentialSampler(cells), self.batch_size, drop_last=False)
+        return self._loader(cells, minibatches)
 
     @staticmethod
     def _loader(cells: Dataset, minibatches: Iterable) -> DataLoader:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 
 import torch
 from scvi.train import TrainingPlan
-from torch.nn.parallel import DistributedDataParallel
 
 
 class AveragedTrainingPlan(TrainingPlan):
@@ -29,11 +27,6 @@ class AveragedTrainingPlan(TrainingPlan):
         Weight of the past in the exponential moving average; shorter at the start.
     **loss_kwargs
         Passed to the module's ``loss``.
-
-    Notes
-    -----
-    Several processes (Lightning's DDP strategies) start from the same data, exchange gradients
-    and the losses of validation, and so hold the same average and end on the same weights.
     """
 
     def __init__(
@@ -53,10 +46,6 @@ class AveragedTrainingPlan(TrainingPlan):
         self.ema_decay = ema_decay
         self._best_loss = math.inf
         self._best: list[torch.Tensor] | None = None
-        # The first process's buffers would replace all others' at each pass, sums over cells too.
-        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(
-            self, [name for name, _ in self.named_buffers()]
-        )
 
     def configure_optimizers(self):
         optimizer = torch.optim.AdamW(
@@ -98,42 +87,14 @@ class AveragedTrainingPlan(TrainingPlan):
             values,
             on_step=False,
             on_epoch=True,
-            # Over processes Lightning averages the weights, cut to integers; multiples of the
-            # number of processes have an integer mean, their sum.
-            batch_size=losses.n_obs_minibatch * self.trainer.world_size,
+            batch_size=losses.n_obs_minibatch,
             prog_bar=True,
-            sync_dist=self.use_sync_dist,
         )
 
-    # Several processes
+    # The average of the weights
 
     def on_fit_start(self) -> None:
         self._average = [p.detach().clone() for p in self._parameters_to_train()]
-        if self.trainer.world_size > 1:
-            self._check_same_start()
-            self._random_state = torch.get_rng_state()
-            # Each process drops out other units of its cells.
-            torch.manual_seed(int(torch.randint(2**31, (1,))) + self.trainer.global_rank)
-
-    def on_fit_end(self) -> None:
-        if self.trainer.world_size > 1:
-            torch.set_rng_state(self._random_state)  # from here on all draw the same again
-
-    def _check_same_start(self) -> None:
-        """Raise an error, in all processes, unless they hold the same data, split alike."""
-        start = hashlib.sha256()
-        for buffer in self.module.buffers():
-            start.update(buffer.cpu().numpy().tobytes())
-        start.update(self.trainer.datamodule.val_idx.tobytes())
-        strategy = self.trainer.strategy
-        same = strategy.broadcast(start.digest()) == start.digest()
-        if not strategy.reduce_boolean_decision(same, all=True):
-            raise RuntimeError(
-                "The processes do not start alike. Give each the same data in the same order, and "
-                "call torch.manual_seed with one number in all before the model is built."
-            )
-
-    # The average of the weights
 
     def on_train_batch_end(self, outputs, batch, batch_idx) -> None:
         step = self.trainer.global_step
@@ -166,6 +127,4 @@ class SCDTLTrainingPlan(AveragedTrainingPlan):
 
     def on_validation_end(self) -> None:
         super().on_validation_end()
-        moments = self.module.fold_moments
-        moments.copy_(self.trainer.strategy.reduce(moments, reduce_op="sum"))
         self.module.update_dispersion()
