@@ -11,6 +11,7 @@ from scdtl._files import written_whole
 from scdtl._settings import logger
 from scdtl.cli._input import add_data, read_bulk, read_data
 from scdtl.cli._output import add_overwrite, output_file
+from scdtl.tl.peers import NAMES
 
 if TYPE_CHECKING:
     import argparse
@@ -36,8 +37,7 @@ def add_to(commands: Any) -> None:
         "--methods",
         type=_names,
         metavar="A,B",
-        help="some of: observed, mean profile, scdtl, knn smoothing, alra, magic, scvi "
-        "(default: those installed but scvi, which is slow)",
+        help=f"some of: {', '.join(NAMES)} (default: those that are installed and not slow)",
     )
     add(
         "--held-out-fraction",

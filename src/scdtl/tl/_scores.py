@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from scdtl.tl._peers import Rates
+    from scdtl.tl.peers._peer import Rates
 
 MIN_MOLECULES = 20
 """Held-out molecules that a gene needs to be scored."""
