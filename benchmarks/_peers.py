@@ -1,7 +1,7 @@
 """Methods to compare: each takes training counts and a seed and gives rates.
 
 Rates are not negative and on the counts' scale, cells × genes. A line "as published" scores them
-as they are. Peers that `scdtl.tl.evaluate` knows too run with its code, `scdtl.tl._peers`.
+as they are. The peers of `scdtl.tl.evaluate` are all here, some with several parameters.
 Importing this file imports none of the methods' libraries.
 """
 
@@ -16,6 +16,10 @@ from unittest import mock
 
 import numpy as np
 from scipy import sparse
+
+from scdtl.tl.peers import NAMES, load
+from scdtl.tl.peers._knn_smoothing import sum_of_neighbours
+from scdtl.tl.peers._peer import Options, per_depth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,29 +55,31 @@ class Method:
     has_posterior: bool = False
 
 
-# Simple baselines
+# Peers
 
 
-def observed(adata: AnnData, seed: int) -> Imputed:
-    """No denoising."""
-    return Imputed(adata.X.toarray())
+def peer(adata: AnnData, seed: int, name: str, **parameters: Any) -> Imputed:
+    """A peer as `scdtl.tl.evaluate` runs it, with rates at the depth of the cells."""
+    entry = load(name)
+    cells = adata.copy()
+    rates = entry.run(cells, Options(seed), **parameters)
+    rates = rates.toarray() if sparse.issparse(rates) else np.asarray(rates)
+    if entry.library_size is not None:
+        depth = np.asarray(adata.X.sum(axis=1))
+        rates = (rates / entry.library_size * depth).astype(np.float32)
+    return Imputed(rates, latent=None if entry.latent is None else cells.obsm[entry.latent])
 
 
-def mean_profile(adata: AnnData, seed: int) -> Imputed:
-    """The data set's mean profile at each cell's depth, 0.5 molecules added per gene."""
-    from scdtl.tl import _peers
+def scvi(adata: AnnData, seed: int, max_epochs: int | None) -> Imputed:
+    """scVI, with the time that its training took."""
+    from scvi.model import SCVI
 
-    return _at_depth(adata, _peers.mean_profile(adata, _peers.Options(seed)))
+    with _stopwatch(SCVI, "train") as seconds:
+        imputed = peer(adata, seed, "scvi", max_epochs=max_epochs, accelerator="cpu")
+    return replace(imputed, train_seconds=sum(seconds))
 
 
-# Sums over neighbours
-
-
-def knn_smoothing(adata: AnnData, seed: int, k: int) -> Imputed:
-    """kNN-smoothing 2, written anew after the article; its rates are sums of k + 1 cells."""
-    from scdtl.tl import _peers
-
-    return Imputed(_peers.knn_smoothing(adata, _peers.Options(seed), k).toarray())
+# Methods that evaluate() does not know
 
 
 def neighbour_sum(adata: AnnData, seed: int, k: int) -> Imputed:
@@ -81,55 +87,8 @@ def neighbour_sum(adata: AnnData, seed: int, k: int) -> Imputed:
 
     Neighbours are found on 30 principal components of log1p(CP10k).
     """
-    from scdtl.tl._peers import per_depth, sum_of_neighbours
-
     log_normalised = per_depth(adata.X, 1e4).log1p()
     return Imputed(sum_of_neighbours(adata.X, log_normalised, k, 30, seed).toarray())
-
-
-# Diffusion
-
-
-def magic(adata: AnnData, seed: int, t: int | str) -> Imputed:
-    """MAGIC; `t=3` is the default of magic-impute 3.0, `t="auto"` that of the article."""
-    from scdtl.tl import _peers
-
-    return _at_depth(adata, _peers.magic(adata, _peers.Options(seed), t))
-
-
-def cellmapper(adata: AnnData, seed: int) -> Imputed:
-    """CellMapper mapping a data set to itself, as its author has it denoise for OpenProblems.
-
-    openproblems-bio/task_denoising, src/methods/cellmapper/script.py: `normalize_total(1e4)`,
-    `log1p`, `highly_variable_genes`, `pca` (50 components), `compute_neighbors(use_rep="X_pca")`
-    (30 neighbours), `compute_mapping_matrix(kernel_method="umap")` (also the package's default
-    for mapping to itself) and `map_layers(key="counts", t=3)`: counts after three steps.
-    """
-    import scanpy as sc
-    from cellmapper import CellMapper
-
-    cells = adata.copy()
-    cells.layers["counts"] = cells.X.copy()
-    sc.pp.normalize_total(cells, target_sum=1e4)
-    sc.pp.log1p(cells)
-    sc.pp.highly_variable_genes(cells)
-    sc.pp.pca(cells, random_state=seed)
-    mapper = CellMapper(cells)
-    mapper.compute_neighbors(use_rep="X_pca", random_state=seed)
-    mapper.compute_mapping_matrix(kernel_method="umap")
-    mapper.map_layers(key="counts", t=3)
-    counts = mapper.query_imputed.X
-    return Imputed(counts.toarray() if sparse.issparse(counts) else np.asarray(counts))
-
-
-# Low rank
-
-
-def alra(adata: AnnData, seed: int) -> Imputed:
-    """ALRA, written anew after its alra.R, with its defaults."""
-    from scdtl.tl import _peers
-
-    return _at_depth(adata, _peers.alra(adata, _peers.Options(seed)) / 1e4)
 
 
 def recode(adata: AnnData, seed: int) -> Imputed:
@@ -144,23 +103,6 @@ def recode(adata: AnnData, seed: int) -> Imputed:
     counts = adata.X.toarray().astype(np.int64)  # it asks for integers
     denoised = RECODE(random_state=seed, verbose=False).fit_transform(counts)
     return Imputed(denoised.astype(np.float32))
-
-
-# scVI
-
-
-def scvi(adata: AnnData, seed: int, max_epochs: int | None) -> Imputed:
-    """scVI with the negative binomial likelihood; the mean of some draws of the latent cell."""
-    from scvi.model import SCVI
-
-    from scdtl.tl import _peers
-
-    with _stopwatch(SCVI, "train") as seconds:
-        proportions, latent = _peers.rates_and_latent_of_scvi(
-            adata.copy(), _peers.Options(seed), max_epochs, accelerator="cpu"
-        )
-    imputed = _at_depth(adata, proportions)
-    return replace(imputed, train_seconds=sum(seconds), latent=latent)
 
 
 # scdtl
@@ -195,11 +137,6 @@ def scdtl(adata: AnnData, seed: int, bulk: str | None, **options: Any) -> Impute
 # Parts
 
 
-def _at_depth(adata: AnnData, rates: FloatArray) -> Imputed:
-    """Rates times the cells' numbers of molecules, for methods that give proportions."""
-    return Imputed((rates * np.asarray(adata.X.sum(axis=1))).astype(np.float32))
-
-
 @contextmanager
 def _stopwatch(owner: type, name: str) -> Iterator[list[float]]:
     """Seconds of each call of a method while the context lasts."""
@@ -217,27 +154,30 @@ def _stopwatch(owner: type, name: str) -> Iterator[list[float]]:
         yield seconds
 
 
-_PEERS = "scdtl.tl._peers"
-_NEIGHBOURS = (_PEERS, "sklearn.decomposition", "sklearn.neighbors")
-_MAGIC = (_PEERS, "magic")
-_SCVI = (_PEERS, "scvi.model")
+def _method(name: str, **parameters: Any) -> Method:
+    run = scvi if name == "scvi" else partial(peer, name=name)
+    return Method(partial(run, **parameters), load(name).modules)
+
+
 _SCDTL = ("scdtl.pp", "scdtl.model", "scvi.model")
 
 METHODS = {
-    "observed": Method(observed, by_default=False),
-    "mean": Method(mean_profile, (_PEERS,)),
-    "knn-smoothing-15": Method(partial(knn_smoothing, k=15), _NEIGHBOURS),
-    "knn-smoothing-30": Method(partial(knn_smoothing, k=30), _NEIGHBOURS),
-    "neighbour-sum-15": Method(partial(neighbour_sum, k=15), _NEIGHBOURS),
-    "neighbour-sum-30": Method(partial(neighbour_sum, k=30), _NEIGHBOURS),
-    "magic": Method(partial(magic, t=3), _MAGIC),
-    "magic-auto": Method(partial(magic, t="auto"), _MAGIC, by_default=False),
-    "cellmapper": Method(cellmapper, ("cellmapper", "scanpy")),
-    "alra": Method(alra, (_PEERS, "sklearn.utils.extmath")),
+    "observed": replace(_method("observed"), by_default=False),
+    "mean": _method("mean profile"),
+    "knn-smoothing-15": _method("knn smoothing", k=15),
+    "knn-smoothing-30": _method("knn smoothing", k=30),
+    "neighbour-sum-15": Method(partial(neighbour_sum, k=15), load("knn smoothing").modules),
+    "neighbour-sum-30": Method(partial(neighbour_sum, k=30), load("knn smoothing").modules),
+    "magic": _method("magic", t=3),
+    "magic-auto": replace(_method("magic", t="auto"), by_default=False),
+    "cellmapper": _method("cellmapper"),
+    "alra": _method("alra"),
     "recode": Method(recode, ("screcode",)),
-    "scvi-30": Method(partial(scvi, max_epochs=30), _SCVI),
-    "scvi-default": Method(partial(scvi, max_epochs=None), _SCVI, by_default=False),
+    "scvi-30": _method("scvi", max_epochs=30),
+    "scvi-default": replace(_method("scvi", max_epochs=None), by_default=False),
     "scdtl": Method(partial(scdtl, bulk="human"), _SCDTL, has_posterior=True),
     "scdtl-no-bulk": Method(partial(scdtl, bulk=None), _SCDTL, has_posterior=True),
 }
+_NAMED_HERE = {"mean profile", "knn smoothing", "scvi"}  # otherwise, or with parameters
+METHODS |= {name: _method(name) for name in NAMES if name not in METHODS.keys() | _NAMED_HERE}
 DEFAULT_METHODS = [name for name, method in METHODS.items() if method.by_default]

@@ -86,11 +86,10 @@ def toy_weights_file(toy_bulk_model, tmp_path_factory):
 
 @pytest.fixture
 def toy_registry(toy_weights_file, tmp_path, monkeypatch):
-    """Registry in which the toy weights are released too; the cache is empty, nobody answers."""
+    """Registry in which the toy weights are released too; they are nowhere to be found."""
     from scdtl.pretrained import _registry, load_weights
 
     content = json.loads(_registry.PATH.read_text())
-    content["base_url"] = "http://127.0.0.1:9/weights-v1/"
     content["weights"]["toy"] = content["weights"]["human"] | {
         "file": "toy.safetensors",
         "sha256": load_weights(toy_weights_file).sha256,

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import gzip
 import html
 import inspect
+import re
 import subprocess
 import sys
+import warnings
 
 import anndata
 import h5py
+import mudata
 import numpy as np
 import pandas as pd
 import pytest
+import scanpy
+import zarr
 from scipy import sparse
+from scipy.io import mmwrite
 
 import scdtl
 from scdtl.cli import main
@@ -239,9 +246,295 @@ def test_bulk_counts_are_read(toy_file, calls):
     assert calls[0]["bulk"].shape == (60, 40)
 
 
-def test_the_output_may_be_the_input(toy_file, calls):
-    assert main(["impute", str(toy_file), "-o", str(toy_file)]) == 0
-    assert "scdtl" in anndata.read_h5ad(toy_file).layers
+def test_output_that_exists_is_refused_before_anything_is_read(toy_file, calls, capsys):
+    output = toy_file.with_name("out.h5ad")
+    output.write_text("old")
+    words = ["impute", "none.h5ad", "-o", str(output)]
+    assert main(words) == 1
+    assert "out.h5ad exists: name another one, or add --overwrite" in capsys.readouterr().err
+    assert output.read_text() == "old"
+    words[1] = str(toy_file)
+    assert main([*words, "--overwrite"]) == 0
+    assert "scdtl" in anndata.read_h5ad(output).layers
+    page = toy_file.with_name("report.html")
+    page.write_text("old")
+    assert main(["evaluate", "none.h5ad", "--html", str(page)]) == 1
+    assert "report.html exists" in capsys.readouterr().err
+    words = ["evaluate", str(toy_file), "--methods", "observed,mean profile"]
+    assert main([*words, "--html", str(page), "--overwrite"]) == 0
+    assert page.read_text(encoding="utf-8") != "old"
+
+
+@pytest.mark.filterwarnings("ignore:Writing zarr v2 data")
+@pytest.mark.parametrize(
+    ("words", "output"),
+    [
+        ("toy.h5ad", "toy.h5ad"),
+        ("toy.h5ad", "folder/../toy.h5ad"),
+        ("toy.h5ad", "link.h5ad"),
+        ("toy.h5ad", "hard.h5ad"),
+        ("link.h5ad", "toy.h5ad"),
+        ("other.h5ad --bulk toy.h5ad", "toy.h5ad"),
+        ("other.h5ad --genes genes.h5ad", "genes.h5ad"),
+        ("toy.zarr", "toy.zarr"),
+        ("toy.zarr", "link.zarr"),
+        ("toy.zarr/tables/table", "toy.zarr"),
+    ],
+)
+def test_what_is_read_is_never_overwritten(toy_file, calls, capsys, monkeypatch, words, output):
+    folder = toy_file.parent
+    monkeypatch.chdir(folder)
+    (folder / "folder").mkdir()
+    (folder / "link.h5ad").symlink_to("toy.h5ad")
+    (folder / "hard.h5ad").hardlink_to("toy.h5ad")
+    (folder / "genes.h5ad").write_text("GENE1")
+    toy().write_h5ad("other.h5ad")
+    toy().write_zarr("toy.zarr")
+    toy().write_zarr("toy.zarr/tables/table")
+    (folder / "link.zarr").symlink_to("toy.zarr")
+    content = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert main(["impute", *words.split(), "-o", output, "--overwrite"]) == 1
+    assert f"output {output} holds what is read" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == content
+    assert not calls
+
+
+def test_overwrite_replaces_stores_alone(toy_file, capsys):
+    store = toy_file.with_name("out.zarr")
+    words = ["impute", str(toy_file), "-o", str(store), "--overwrite", "--bulk", "none"]
+    words += ["--max-epochs", "1"]
+    store.mkdir()
+    (store / "photo").touch()
+    assert main(words) == 1
+    assert "is a folder, but no zarr store" in capsys.readouterr().err
+    assert [path.name for path in store.iterdir()] == ["photo"]
+    (store / "photo").unlink()
+    store.rmdir()
+    for key in ("first", "second"):
+        assert main([*words, "--key-added", key]) == 0
+    assert set(anndata.read_zarr(store).uns) == {"second"}
+    assert sorted(path.name for path in store.parent.iterdir()) == ["out.zarr", "toy.h5ad"]
+
+
+# What is read
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """The toy in files of all kinds; not to be changed."""
+    folder = tmp_path_factory.mktemp("files")
+    adata = toy(n_batches=2)
+    adata.raw = adata.copy()
+    adata.obsm["table"] = adata.obs[["batch"]].copy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what mudata and zarr will do one day
+        both = mudata.MuData({"prot": toy(n_vars=5), "rna": adata})
+        adata.write_h5ad(folder / "in.h5ad")
+        adata.write_zarr(folder / "in.zarr")
+        zarr.open_group(folder / "spatial.zarr", zarr_format=2)
+        adata.write_zarr(folder / "spatial.zarr" / "tables" / "table")
+        both.write(folder / "in.h5mu")
+        both.write_zarr(folder / "mu.zarr")
+    (folder / "cellranger").mkdir()
+    (folder / "counts.h5ad.gz").write_bytes(gzip.compress((folder / "in.h5ad").read_bytes()))
+    with h5py.File(folder / "velocyto.loom", "w") as file:
+        file.create_group("col_attrs")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def imputed_toy(files):
+    """What Python makes of the file."""
+    adata = anndata.read_h5ad(files / "in.h5ad")
+    scdtl.pp.impute(adata, batch_key="batch", bulk=None, max_epochs=1, verbose=False)
+    return adata
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "in.zarr",
+        "in.zarr --backed",
+        "in.h5mu --modality rna",
+        "in.h5mu --modality rna --backed",
+        "mu.zarr --modality rna",
+        "mu.zarr --modality rna --backed",
+        "spatial.zarr/tables/table",
+    ],
+)
+def test_files_of_all_kinds_give_the_same(files, imputed_toy, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(files)
+    output = tmp_path / "out.zarr"
+    options = "--batch-key batch --bulk none --max-epochs 1 --quiet".split()
+    assert main(["impute", *words.split(), "-o", str(output), *options]) == 0
+    imputed = anndata.read_zarr(output)
+    np.testing.assert_array_equal(imputed.layers["scdtl"], imputed_toy.layers["scdtl"])
+    np.testing.assert_array_equal(imputed.raw.X.toarray(), imputed_toy.raw.X.toarray())
+    assert list(imputed.obsm["table"]["batch"]) == list(imputed_toy.obs["batch"])
+
+
+@pytest.mark.parametrize("command", ["impute", "evaluate"])
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("in.h5mu", "choose the RNA counts with --modality, which is one of: prot, rna"),
+        ("in.h5mu --modality atac", "which is one of: prot, rna"),
+        ("in.h5ad --modality rna", "in.h5ad has no modalities: leave --modality out"),
+        ("spatial.zarr", "name the one that is in it, as spatial.zarr/tables/table"),
+        ("cellranger", "10x folders with scanpy.read_10x_mtx"),
+        ("counts.h5ad.gz", "decompress it if it ends in .gz"),
+        ("velocyto.loom", ".loom files with scanpy.read_loom"),
+    ],
+    ids=lambda value: value.split(" --")[0] if "." in value else "",
+)
+def test_the_way_to_other_data_is_told(
+    files, command, words, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(files)
+    output = ["-o", str(tmp_path / "out.h5ad")] if command == "impute" else []
+    assert main([command, *words.split(), *output]) == 1
+    captured = capsys.readouterr().err
+    assert message in captured
+    assert captured.count("\n") == 1
+
+
+def test_a_modality_is_evaluated(files, capsys):
+    words = ["--methods", "observed,mean profile"]
+    assert main(["evaluate", str(files / "in.h5mu"), *words, "--modality", "rna"]) == 0
+    of_modality = capsys.readouterr().out.splitlines()
+    assert main(["evaluate", str(files / "in.h5ad"), *words]) == 0
+    expected = capsys.readouterr().out.splitlines()
+    assert of_modality[-1] == expected[-1]
+    scores = [line.rsplit(maxsplit=1)[0] for line in expected[:-1]]  # without the seconds
+    assert [line.rsplit(maxsplit=1)[0] for line in of_modality[:-1]] == scores
+
+
+def write_10x(folder, kind):
+    """The toy as Cell Ranger writes it: one file, or a folder of three."""
+    counts = toy().X.astype(int)
+    genes, cells = ([f"{name}{i}" for i in range(n)] for name, n in (("GENE", 40), ("cell", 60)))
+    if kind == "h5":
+        features = {"name": genes, "id": genes, "genome": ["GRCh38"] * 40}
+        features["feature_type"] = ["Gene Expression"] * 40
+        parts = {"shape": counts.shape[::-1], "barcodes": cells}
+        parts |= {name: getattr(counts, name) for name in ("data", "indices", "indptr")}
+        parts |= {f"features/{name}": values for name, values in features.items()}
+        with h5py.File(folder / "counts.h5", "w") as file:
+            for name, values in parts.items():
+                values = np.asarray(values)
+                kind = "S" if values.dtype.kind == "U" else values.dtype
+                file[f"matrix/{name}"] = values.astype(kind)
+        return folder / "counts.h5"
+    tables = {
+        "barcodes": cells,
+        "features": [f"{gene}\t{gene}\tGene Expression" for gene in genes],
+    }
+    (folder / "counts").mkdir()
+    for name, lines in tables.items():
+        (folder / "counts" / f"{name}.tsv.gz").write_bytes(
+            gzip.compress("\n".join(lines).encode())
+        )
+    with gzip.open(folder / "counts" / "matrix.mtx.gz", "wb") as file:
+        mmwrite(file, counts.T)
+    return folder / "counts"
+
+
+def write_csv(folder, _):
+    path = folder / "counts.csv"
+    toy().to_df().to_csv(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("write", "kind"),
+    [(write_10x, "h5"), (write_10x, "mtx"), (write_csv, "csv")],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_the_advice_for_other_files_works(write, kind, tmp_path, calls, capsys):
+    source, read = write(tmp_path, kind), tmp_path / "in.h5ad"
+    words = ["-o", str(tmp_path / "out.h5ad")]
+    assert main(["impute", str(source), *words]) == 1
+    advice = re.findall(r"(scanpy\.read_\w+).*(adata\.write_h5ad)\(\)", capsys.readouterr().err)
+    adata = eval(advice[0][0], {"scanpy": scanpy})(source)
+    eval(advice[0][1], {"adata": adata})(read)
+    np.testing.assert_array_equal(adata.to_df(), toy().to_df())
+    assert main(["impute", str(read), *words]) == 0
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lists_of_genes_are_read_as_excel_writes_them(toy_file, calls, encoding, end):
+    genes = toy_file.with_name("genes.txt")
+    text = ("\ufeff" if encoding == "utf-16-be" else "") + f"GENE1{end}GENE7{end}"
+    genes.write_bytes(text.encode(encoding))
+    words = ["-o", str(toy_file.with_name("out.h5ad")), "--genes", str(genes)]
+    assert main(["impute", str(toy_file), *words]) == 0
+    assert calls[0]["genes"] == ["GENE1", "GENE7"]
+
+
+def test_a_spreadsheet_is_no_list_of_genes(toy_file, calls, capsys):
+    genes = toy_file.with_name("genes.xlsx")
+    genes.write_bytes(b"PK\x03\x04\x14\x00\x06\x00\x08\x00\xa5\xff\xd2")
+    words = ["-o", str(toy_file.with_name("out.h5ad")), "--genes", str(genes)]
+    assert main(["impute", str(toy_file), *words]) == 1
+    assert "genes.xlsx is not plain text in UTF-8" in capsys.readouterr().err
+
+
+# What is written
+
+
+def from_seurat(path, slot, names):
+    """Make of a file what SeuratDisk makes: the names are in a column ``_index`` too."""
+    with h5py.File(path, "a") as file:
+        table = file[slot]
+        index = table.create_dataset("features", data=table["_index"][:])
+        index.attrs.update(dict(table["_index"].attrs))
+        table["_index"][:] = names(table["_index"][:])
+        table.attrs["_index"] = "features"
+        order = [*table.attrs["column-order"], "_index"]
+        table.attrs["column-order"] = np.array(order, dtype=object)
+
+
+@pytest.mark.parametrize("slot", ["obs", "var", "raw/var"])
+def test_files_converted_from_seurat_are_imputed(toy_file, slot, capsys):
+    adata = toy(n_batches=2)
+    adata.raw = adata.copy()
+    adata.write_h5ad(toy_file)
+    from_seurat(toy_file, slot, lambda names: names)
+    words = ["impute", str(toy_file), "--bulk", "none", "--max-epochs", "1", "-o"]
+    name = f"adata.{slot.replace('/', '.')}['_index']"
+    for output in ("out.h5ad", "out.zarr"):
+        assert main([*words, str(toy_file.with_name(output))]) == 0
+        assert f"{name} repeats the names and is left out" in capsys.readouterr().err
+    imputed = anndata.read_h5ad(toy_file.with_name("out.h5ad"))
+    assert list(imputed.obs_names) == list(adata.obs_names)
+    assert list(imputed.raw.var_names) == list(adata.var_names)
+
+
+def test_what_can_not_be_written_is_told_before_training(toy_file, calls, capsys):
+    from_seurat(toy_file, "var", lambda names: names[::-1])
+    assert main(["impute", str(toy_file), "-o", str(toy_file.with_name("out.h5ad"))]) == 1
+    message = capsys.readouterr().err
+    assert "adata.var['_index'] can't be written to a file" in message
+    assert message.count("\n") == 1
+    assert not calls
+    assert list(toy_file.parent.iterdir()) == [toy_file]
+
+
+@pytest.mark.parametrize("output", ["out.h5ad", "out.zarr"])
+def test_nullable_strings_are_written(toy_file, output):
+    adata = toy()
+    adata.obs_names = adata.obs_names.astype("string")
+    adata.obs["donor"] = pd.array(["a", None, "b"] * 20, dtype="string")
+    with anndata.settings.override(allow_write_nullable_strings=True):
+        adata.write_h5ad(toy_file, convert_strings_to_categoricals=False)
+    words = ["-o", str(toy_file.with_name(output)), "--bulk", "none", "--max-epochs", "1"]
+    assert main(["impute", str(toy_file), *words]) == 0
+    read = anndata.read_zarr if output == "out.zarr" else anndata.read_h5ad
+    imputed = read(toy_file.with_name(output))
+    assert list(imputed.obs_names) == list(adata.obs_names)
+    assert list(imputed.obs["donor"].isna()) == [False, True, False] * 20
 
 
 def test_a_failed_write_leaves_the_old_output(toy_file, calls, capsys, monkeypatch):
@@ -253,7 +546,7 @@ def test_a_failed_write_leaves_the_old_output(toy_file, calls, capsys, monkeypat
         raise OSError("disk full")
 
     monkeypatch.setattr(anndata.AnnData, "write_h5ad", fail)
-    assert main(["impute", str(toy_file), "-o", str(output)]) == 1
+    assert main(["impute", str(toy_file), "-o", str(output), "--overwrite"]) == 1
     assert capsys.readouterr().err == "scdtl: error: disk full\n"
     assert output.read_text() == "old"
     assert sorted(file.name for file in output.parent.iterdir()) == ["out.h5ad", "toy.h5ad"]
@@ -362,13 +655,10 @@ def test_fetch_prints_the_path_alone(capsys):
     [
         (["fetch", "martian"], "No released weights 'martian'; there are: human"),
         (["info", "martian"], "No released weights 'martian'; there are: human"),
-        (["fetch", "toy"], "toy.safetensors does not exist and scdtl is offline"),
+        (["fetch", "toy"], "no toy.safetensors with the registry's sha256 was found"),
     ],
 )
-def test_weights_that_cannot_be_had_are_one_line(
-    toy_registry, capsys, monkeypatch, words, message
-):
-    monkeypatch.setenv("SCDTL_OFFLINE", "1")
+def test_weights_that_cannot_be_had_are_one_line(toy_registry, capsys, words, message):
     assert main(["weights", *words]) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -382,6 +672,7 @@ def test_weights_that_cannot_be_had_are_one_line(
     [
         (KeyError("no layer 'a';\n there are: b"), 1, "error: no layer 'a'; there are: b"),
         (RuntimeError("out of luck"), 1, "error: RuntimeError: out of luck"),
+        (MemoryError("no room"), 1, "error: no room"),
         (MemoryError(), 1, "error: MemoryError"),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],

@@ -52,17 +52,30 @@ def full_disk(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command_killed_while_it_writes_leaves_the_earlier_file(tmp_path):
-    toy().write_h5ad(tmp_path / "toy.h5ad")
-    before = (tmp_path / "toy.h5ad").read_bytes()
-    words = ["impute", "toy.h5ad", "-o", "toy.h5ad", "--bulk", "none", "--max-epochs", "1"]
-    kill(
-        tmp_path,
-        "import anndata\nfrom scdtl.cli import main",
-        "anndata.AnnData.write_h5ad",
-        f"main({words})",
-    )
-    assert (tmp_path / "toy.h5ad").read_bytes() == before
+@pytest.mark.filterwarnings("ignore:Writing zarr v2 data")
+@pytest.mark.parametrize(
+    ("output", "function"),
+    [("out.h5ad", "anndata.AnnData.write_h5ad"), ("out.zarr", "scdtl.pp._store.Store._record")],
+)
+def test_the_command_killed_while_it_writes_leaves_the_earlier_output(
+    tmp_path, monkeypatch, output, function
+):
+    monkeypatch.chdir(tmp_path)
+    adata = toy()
+    adata.write_h5ad("toy.h5ad")
+    adata.uns["earlier"] = 1
+    write = adata.write_zarr if output == "out.zarr" else adata.write_h5ad
+    read = anndata.read_zarr if output == "out.zarr" else anndata.read_h5ad
+    write(output)
+    words = ["impute", "toy.h5ad", "-o", output, "--overwrite", "--quiet"]
+    words += ["--bulk", "none", "--max-epochs", "1"]
+    imports = "import anndata, scdtl.pp\nfrom scdtl.cli import main"
+    kill(tmp_path, imports, function, f"main({words})")
+    assert "earlier" in read(output).uns
+    assert main(words) == 0
+    assert set(read(output).uns) == {"scdtl"}
+    if output == "out.zarr":
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["out.zarr", "toy.h5ad"]
 
 
 @pytest.mark.slow

@@ -64,7 +64,7 @@ def test_messages_are_shown_once_and_where_the_application_wants_them(configure,
     assert subprocess.run(command, capture_output=True, text=True, check=True).stderr == shown
 
 
-def test_defaults_are_the_release_and_the_cache_of_the_system():
+def test_defaults_are_no_address_and_the_cache_of_the_system():
     assert settings.cache_dir == pooch.os_cache("scdtl")
     assert settings.base_url is None
     assert settings.offline is False
@@ -78,7 +78,7 @@ def test_the_environment_is_read_at_each_call(monkeypatch):
         assert settings.base_url == f"https://{name}.org"
     monkeypatch.setenv("SCDTL_CACHE_DIR", "")
     monkeypatch.setenv("SCDTL_BASE_URL", "")
-    test_defaults_are_the_release_and_the_cache_of_the_system()
+    test_defaults_are_no_address_and_the_cache_of_the_system()
 
 
 @pytest.mark.parametrize(
@@ -102,6 +102,8 @@ def test_an_assignment_wins_until_it_is_undone(monkeypatch, tmp_path):
     assert repr(settings).endswith(
         f"cache_dir='{tmp_path / 'here'}', base_url='https://here.org', offline=False)"
     )
+    settings.base_url = tmp_path
+    assert settings.base_url == str(tmp_path)
     settings.cache_dir = settings.base_url = settings.offline = None
     assert settings.cache_dir == Path("/environment")
     assert settings.base_url == "https://environment.org"

@@ -2,8 +2,8 @@
 
     python weights/register.py
 
-Reads every .safetensors file here (released, to be downloaded) and in the package (shipped, never
-downloaded). Run it after each training; the files here are then uploaded to the release.
+Reads every .safetensors file here and in the package (shipped). Run it after each training, and
+once more with BASE_URL set when the files here are uploaded.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from scdtl.pretrained import load_weights
 from scdtl.pretrained._registry import PATH, SCHEMA
 
 VERSION = "weights-v1"
-BASE_URL = f"https://github.com/scdtl/scdtl/releases/download/{VERSION}/"
+BASE_URL: str | None = None  # https address of a folder with the files, once there is one
 FOLDERS = (Path(__file__).parent, PATH.parent)
 
 

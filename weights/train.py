@@ -28,7 +28,7 @@ from scipy import sparse
 
 import scdtl
 from scdtl._constants import DEFAULT_BULK
-from scdtl.pretrained._synonyms import orthologs
+from scdtl.genes import orthologs
 
 if TYPE_CHECKING:
     from scdtl.pretrained import BulkWeights
@@ -96,7 +96,7 @@ class _PrintEpoch(lightning.pytorch.Callback):
 
 def through_orthologs(weights: BulkWeights) -> BulkWeights:
     """Human weights under the names of mouse: the genes that are one-to-one orthologs."""
-    of_human = orthologs("human")
+    of_human = orthologs("human", "mouse")
     candidates = [of_human.get(gene, frozenset()) for gene in weights.ensembl_ids]
     mouse = {row: next(iter(one)) for row, one in enumerate(candidates) if len(one) == 1}
     times_named = Counter(gene.symbol for gene in mouse.values())

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import torch
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -24,6 +26,10 @@ _LIGHTNING_LOGGERS = (
 )
 _rank_keeper: Any = rank_zero_only  # the rank is an attribute of this function
 
+if hasattr(os, "register_at_fork"):
+    # Threads of OpenMP do not survive a fork: a child that waits for them waits for ever.
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
@@ -37,6 +43,7 @@ def quiet_lightning() -> Iterator[None]:
             warnings.filterwarnings("ignore", message="The number of training batches")
             warnings.filterwarnings("ignore", message=".*does not have many workers")
             warnings.filterwarnings("ignore", message="Your `IterableDataset` has `__len__`")
+            warnings.filterwarnings("ignore", message="Total length of `list` across ranks")
             warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.")
             yield
     finally:
@@ -97,8 +104,24 @@ def layer_names(adata: AnnData) -> list[str]:
 
 
 def forget_anndata(model_class: type[BaseModelClass], adata: AnnData) -> None:
-    """Drop scvi-tools' own references to registered data, which it never frees (its #2053)."""
-    uuid = adata.uns.get("_scvi_uuid")
-    model_class._setup_adata_manager_store.pop(uuid, None)
-    for managers in model_class._per_instance_manager_store.values():
-        managers.pop(uuid, None)
+    """Drop the reference to data that were set up, which scvi-tools never frees (its #2053).
+
+    Parameters
+    ----------
+    model_class
+        For which they were set up.
+    adata
+        The data; models of them keep them.
+    """
+    model_class._setup_adata_manager_store.pop(adata.uns.get("_scvi_uuid"), None)
+
+
+def forget_data_with(model: BaseModelClass) -> None:
+    """Let a model's data go when the model goes, which scvi-tools would keep.
+
+    Parameters
+    ----------
+    model
+        A model.
+    """
+    weakref.finalize(model, type(model)._per_instance_manager_store.pop, model.id, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,3 +27,28 @@ def written_whole(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def replace_folder(new: Path, old: Path) -> None:
+    """Move a folder to where another one is, which is deleted.
+
+    Parameters
+    ----------
+    new, old
+        The folders, on the same disk.
+    """
+    aside = old.with_name(f".{old.name}.{os.getpid()}.old")
+    old.rename(aside)
+    new.rename(old)
+    shutil.rmtree(aside)
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether a folder is a zarr store, of version 2 or 3.
+
+    Parameters
+    ----------
+    path
+        Any path.
+    """
+    return (path / ".zgroup").is_file() or (path / "zarr.json").is_file()

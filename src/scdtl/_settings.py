@@ -60,15 +60,16 @@ class Settings:
 
     @property
     def base_url(self) -> str | None:
-        """Address of the folder from which weights are downloaded, for a mirror of the release.
+        """Where weights are that neither the package nor a copy of the repository holds.
 
-        ``SCDTL_BASE_URL``, or ``None`` for the address of the release.
+        A folder, as a path or a ``file://`` address, or an https address to download from.
+        ``SCDTL_BASE_URL``, or ``None`` for nowhere.
         """
         return self._base_url or os.environ.get("SCDTL_BASE_URL") or None
 
     @base_url.setter
-    def base_url(self, address: str | None) -> None:
-        self._base_url = address
+    def base_url(self, address: str | os.PathLike[str] | None) -> None:
+        self._base_url = None if address is None else os.fspath(address)
 
     @property
     def offline(self) -> bool:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -78,8 +78,62 @@ def pages(site: Path) -> dict[str, Page]:
 
 
 @pytest.fixture(scope="session")
-def public_names() -> list[str]:
-    """Every public function and class, and every public member that our classes add."""
+def members_of_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Exception | None]:
+    """Every public member of the models, and the error that it raises when it is used."""
+    import rich.pretty  # noqa: F401 - scvi-tools uses it without importing it
+
+    import scdtl
+
+    cells, bulk = scdtl.datasets.toy(), scdtl.datasets.toy_bulk()
+    members: dict[str, Exception | None] = {}
+    for model_class, adata in ((scdtl.BulkDAE, bulk), (scdtl.SCDTL, cells)):
+        folder = tmp_path_factory.mktemp(model_class.__name__)
+        model_class.setup_anndata(adata)
+        model = model_class(adata)
+        model.train(max_epochs=1, enable_progress_bar=False)
+        model.save(folder / "model")
+        if model_class is scdtl.BulkDAE:
+            weights = model.to_weights()
+        arguments = {
+            "adata": adata,
+            "adata_manager": model.adata_manager,
+            "bulk": weights,
+            "device": "cpu",
+            "dir_path": folder / "model",
+            "path": folder / "weights.safetensors",
+            "registry_key": "X",
+            "setup_arg": "layer",
+            "setup_method_args": {},
+        }
+        for name in dir(model_class):
+            if not name.startswith("_"):
+                members[f"scdtl.{model_class.__name__}.{name}"] = _error_of(model, name, arguments)
+    return members
+
+
+def _error_of(model: object, name: str, arguments: dict[str, Any]) -> Exception | None:
+    """What using a member raises, given the arguments that it can't do without."""
+    beside = {
+        "load": {"adata": arguments["adata"]},
+        "save": {"dir_path": arguments["dir_path"].with_name("saved")},
+    }
+    try:
+        member = getattr(model, name)
+        if callable(member):
+            needed = {
+                p.name: arguments[p.name]
+                for p in inspect.signature(member).parameters.values()
+                if p.default is p.empty and "VAR" not in p.kind.name
+            }
+            member(**needed | beside.get(name, {}))
+    except Exception as error:  # noqa: BLE001 - whatever a user would meet
+        return error
+    return None
+
+
+@pytest.fixture(scope="session")
+def public_names(members_of_models: dict[str, Exception | None]) -> list[str]:
+    """Every public function and class, and what our classes add, but members that only raise."""
     import scdtl
 
     names = []
@@ -91,7 +145,7 @@ def public_names() -> list[str]:
                 names += _with_members(f"scdtl.{name}.{own}", getattr(module, own))
         else:
             names += _with_members(f"scdtl.{name}", thing)
-    return names
+    return [name for name in names if members_of_models.get(name) is None]
 
 
 def _names_of(module) -> list[str]:

@@ -86,6 +86,17 @@ def test_no_entry_is_of_a_name_that_is_not_public(
     assert stems <= set(public_names)
 
 
+def test_models_show_all_that_works_and_nothing_that_only_raises(
+    pages: dict[str, Page], members_of_models: dict[str, Exception | None]
+) -> None:
+    shown = set().union(
+        *(pages[f"generated/api/scdtl.{name}.html"].anchors for name in ("SCDTL", "BulkDAE"))
+    )
+    raising = {name: error for name, error in members_of_models.items() if error is not None}
+    print("\n".join(f"{name}: {error!r}" for name, error in raising.items()))
+    assert shown & members_of_models.keys() == members_of_models.keys() - raising.keys()
+
+
 def test_every_page_is_reached_from_the_start_page(pages: dict[str, Page]) -> None:
     reached, new = set(), {"index.html"}
     while new:

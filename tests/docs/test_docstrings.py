@@ -45,9 +45,6 @@ NOT_HERE = {
     # Another name of get_imputed_expression, which the docstring points to.
     ("scdtl.SCDTL.get_normalized_expression", "PR01"),
     ("scdtl.SCDTL.get_normalized_expression", "RT01"),
-    # Inherited from scvi-tools, and refuses whatever it is given.
-    ("scdtl.SCDTL.convert_legacy_save", "PR01"),
-    ("scdtl.BulkDAE.convert_legacy_save", "PR01"),
 }
 
 

@@ -68,6 +68,15 @@ def test_conda_recipe_has_the_dependencies_of_the_package(project: dict[str, Any
     }
 
 
+def test_both_commands_of_the_readme_make_their_environment() -> None:
+    """Debian and Ubuntu refuse pip without one (PEP 668)."""
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    commands = [line for line in lines if " pip install -c " in line]
+    assert len(commands) == 2
+    for command in commands:
+        assert command.startswith("python3 -m venv .venv && . .venv/bin/activate && pip install")
+
+
 def test_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
+import weakref
 
 import anndata
 import numpy as np
@@ -320,3 +322,15 @@ def test_unknown_genes_and_other_orders_are_refused(toy_bulk_model):
         toy_bulk_model.get_imputed_expression(gene_list=["nothing"])
     with pytest.raises(ValueError, match="another order"):
         toy_bulk_model.get_latent_representation(toy_bulk_model.adata[:, ::-1].copy())
+
+
+def test_queries_leave_nothing_behind(toy_bulk_model):
+    query = toy_bulk()
+    before = list(query.obs), list(query.uns)
+    toy_bulk_model.get_imputed_expression(query)
+    toy_bulk_model.get_latent_representation(query)
+    assert (list(query.obs), list(query.uns)) == before
+    seen = weakref.ref(query)
+    del query
+    gc.collect()
+    assert seen() is None

@@ -325,7 +325,7 @@ def test_an_unknown_batch_is_refused(saved):
     with pytest.raises(ValueError, match="another"):
         load(saved, cells)
     del cells.obs["batch"]
-    with pytest.raises(ValueError, match="batch not found in adata.obs"):
+    with pytest.raises(ValueError, match=r"reads adata.obs\['batch'\], which adata lacks"):
         load(saved, cells)
 
 

@@ -60,6 +60,13 @@ def test_a_file_that_cannot_be_written_leaves_no_figure_open(name, draw, tmp_pat
     assert plt.get_fignums() == []
 
 
+@pytest.mark.parametrize("name", pl.__all__)
+def test_scanpys_save_without_a_name_is_refused_with_what_to_write(name, draw):
+    with pytest.raises(TypeError, match="save=True names no file: give one, as save='figure.png'"):
+        draw(name, save=True)
+    assert plt.get_fignums() == []
+
+
 def test_adata_stays_as_it_is(imputed, draw):
     before = imputed.copy()
     for name in pl.__all__:

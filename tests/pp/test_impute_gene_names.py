@@ -7,9 +7,9 @@ import logging
 import numpy as np
 import pytest
 
+from scdtl.genes._tables import aliases, orthologs
 from scdtl.pp import impute
 from scdtl.pretrained import load_weights
-from scdtl.pretrained._synonyms import human_synonyms, orthologs
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,9 @@ def ensembl_ids():
 @pytest.fixture(scope="module")
 def mouse(ensembl_ids):
     """One-to-one ortholog of each symbol that has one."""
-    found = {symbol: orthologs("human").get(name, ()) for symbol, name in ensembl_ids.items()}
+    found = {
+        symbol: orthologs("human", "mouse").get(name, ()) for symbol, name in ensembl_ids.items()
+    }
     return {symbol: next(iter(genes)) for symbol, genes in found.items() if len(genes) == 1}
 
 
@@ -30,7 +32,7 @@ def mouse(ensembl_ids):
 def former():
     """A name of old of each symbol that has one, and that no other gene has."""
     names = {}
-    for name, genes in human_synonyms().items():
+    for name, genes in aliases("human").items():
         if len(genes) == 1 and name.isalnum() and name.isupper():
             names.setdefault(next(iter(genes)), name)
     return names
@@ -97,3 +99,39 @@ def test_ambiguous_names_are_not_used_and_told(cells, caplog):
     assert "2 gene names may mean several genes" in caplog.text
     assert "QARS, STRA13" in caplog.text
     assert "2 left out as a name of several genes" in caplog.text
+
+
+def fully_imputed(cells, names, bulk):
+    renamed = cells.copy()
+    renamed.var_names = names
+    impute(renamed, bulk=bulk, max_epochs=2)
+    return renamed
+
+
+@pytest.mark.parametrize("bulk", ["human", None])
+@pytest.mark.parametrize("write", ["GRCh38_{}", "hg19-{}", "{}__chr1"])
+def test_what_surrounds_names_changes_no_number(pbmc_counts, write, bulk):
+    cells = pbmc_counts[:60, ::5].copy()  # some of the genes are unknown to bulk
+    plain = fully_imputed(cells, cells.var_names, bulk)
+    assert bulk is None or 0 < plain.var["scdtl_in_bulk"].sum() < plain.n_vars
+    written = fully_imputed(cells, [write.format(name) for name in cells.var_names], bulk)
+    assert np.array_equal(written.layers["scdtl"], plain.layers["scdtl"])
+    assert np.array_equal(written.var["scdtl_trusted"], plain.var["scdtl_trusted"])
+
+
+def test_versions_of_ids_change_no_number(pbmc_counts):
+    cells = pbmc_counts[:60, :100].copy()
+    ids = [f"ENSG{i:011}" for i in range(100)]
+    plain = fully_imputed(cells, ids, None)
+    versions = fully_imputed(cells, [f"{name}.{i}" for i, name in enumerate(ids)], None)
+    assert np.array_equal(versions.layers["scdtl"], plain.layers["scdtl"])
+
+
+def test_the_same_name_in_two_genomes_is_two_genes_in_any_order(pbmc_counts):
+    cells = pbmc_counts[:60, :100].copy()
+    symbols = list(cells.var_names[:50])
+    names = [f"hg19_{name}" for name in symbols] + [f"mm10_{name}" for name in symbols]
+    order = np.random.default_rng(0).permutation(100)
+    result = fully_imputed(cells, names, None)
+    moved = fully_imputed(cells[:, order], [names[i] for i in order], None)
+    assert np.array_equal(moved.layers["scdtl"], result.layers["scdtl"][:, order])

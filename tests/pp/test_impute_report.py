@@ -41,7 +41,9 @@ def test_the_end_is_told_once_with_the_numbers_that_are_written(told, pbmc_count
     assert (int(told["trusted"]), int(told["untold"])) == (trusted, untold)
     assert int(told["no_better"]) == adata.n_vars - trusted - untold
     n_known = int(adata.var["scdtl_in_bulk"].sum())
-    assert told["origin"].startswith(f"from bulk weights 'human', which know {n_known} of the genes")
+    assert told["origin"].startswith(
+        f"from bulk weights 'human', which know {n_known} of the genes"
+    )
     n_epochs = int(np.isfinite(entry["history"]["train_loss"]).sum())
     of = entry["training"]["max_epochs"]
     assert told["training"] == f"Training stopped early, after epoch {n_epochs} of {of}"

@@ -1,9 +1,11 @@
-"""Tests of fetching weights, from a real server on this machine that fails in real ways."""
+"""Tests of finding weights: folders, and a real server on this machine that fails in real ways."""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -19,6 +21,7 @@ from scdtl.datasets import toy
 from scdtl.pp import impute
 from scdtl.pretrained import _fetch, clear_cache, fetch, info, load_weights
 
+ROOT = Path(__file__).parents[2]
 LOAD = (
     "import sys\nfrom pathlib import Path\n"
     "from scdtl.pretrained import _registry, load_weights\n"
@@ -122,8 +125,8 @@ def _one_attempt(monkeypatch):
 
 @pytest.fixture
 def cached(toy_registry):
-    """Where the toy weights belong."""
-    return Path(info("toy")["path"])
+    """Where the toy weights are once they were downloaded."""
+    return settings.cache_dir / info("toy")["version"] / "toy.safetensors"
 
 
 def put(path, content=b"half"):
@@ -159,7 +162,7 @@ def test_what_ships_is_never_downloaded(server):
 
 def test_a_damaged_file_of_the_package_is_refused(server, monkeypatch, tmp_path):
     put(tmp_path / "package" / "human.safetensors")
-    monkeypatch.setattr(_fetch, "_FOLDER", tmp_path / "package")
+    monkeypatch.setattr(_fetch, "_PACKAGE", tmp_path / "package")
     with pytest.raises(ValueError, match="is not the file of the registry: install scdtl again"):
         fetch("human")
     assert not server.requested
@@ -203,9 +206,10 @@ def test_a_refusal_is_final(server, cached, number):
     assert os.listdir(cached.parent) == []
 
 
-def test_an_address_that_is_none_is_refused_at_once(server, monkeypatch):
-    monkeypatch.setenv("SCDTL_BASE_URL", "mirror/weights")
-    with pytest.raises(ConnectionError, match="Invalid URL 'mirror/weights/toy.safetensors'"):
+@pytest.mark.parametrize("address", ["http://mirror.org", "ftp://127.0.0.1", "http://[broken"])
+def test_an_address_that_is_not_safe_or_none_is_refused_at_once(server, monkeypatch, address):
+    monkeypatch.setenv("SCDTL_BASE_URL", address)
+    with pytest.raises((ValueError, ConnectionError), match="Cannot get the weights 'toy'"):
         fetch("toy")
     assert not server.requested
 
@@ -227,20 +231,134 @@ def test_a_slow_server_is_waited_for(server, monkeypatch):
     assert fetch("toy").read_bytes() == server.content
 
 
-@pytest.mark.usefixtures("_one_attempt", "toy_registry")
-def test_an_error_tells_all_that_helps(cached):
-    with pytest.raises(ConnectionError) as error:
+# On this machine
+
+
+@pytest.fixture
+def folder(toy_registry, toy_weights_file, tmp_path):
+    """A folder that holds the toy weights."""
+    folder = tmp_path / "a folder" / "weights"
+    folder.mkdir(parents=True)
+    shutil.copy(toy_weights_file, folder)
+    return folder
+
+
+def install_from(origin, tmp_path, monkeypatch):
+    """Leave the note that an installer leaves of where scdtl came from (PEP 610)."""
+    note = tmp_path / "site-packages" / "scdtl-0.1.0.dist-info"
+    note.mkdir(parents=True)
+    (note / "METADATA").write_text("Metadata-Version: 2.4\nName: scdtl\nVersion: 0.1.0\n")
+    if origin is not None:
+        (note / "direct_url.json").write_text(json.dumps(origin))
+    monkeypatch.syspath_prepend(note.parent)
+
+
+@pytest.mark.parametrize("form", ["path", "home", "relative", "file", "file/"])
+def test_base_url_may_be_a_folder(server, folder, monkeypatch, form):
+    monkeypatch.setenv("SCDTL_OFFLINE", "1")  # which a folder does not need
+    monkeypatch.setenv("HOME", str(folder.parent))
+    monkeypatch.chdir(folder.parent)
+    forms = {"path": str(folder), "home": "~/weights", "relative": "weights"}
+    forms |= {"file": folder.as_uri(), "file/": f"{folder.as_uri()}/"}
+    monkeypatch.setenv("SCDTL_BASE_URL", forms[form])
+    assert fetch("toy") == folder / "toy.safetensors"
+    assert load_weights("toy").name == "toy"
+    assert info("toy")["path"] == str(folder / "toy.safetensors")
+    assert info("toy")["local"]
+    assert info("toy")["url"] is None
+    assert not server.requested
+
+
+@pytest.mark.parametrize("editable", [True, False])
+def test_the_repository_that_scdtl_was_installed_from_holds_weights(
+    folder, tmp_path, monkeypatch, editable
+):
+    origin = {"url": folder.parent.as_uri(), "dir_info": {"editable": True} if editable else {}}
+    install_from(origin, tmp_path, monkeypatch)
+    adata = toy()
+    impute(adata, bulk="toy", max_epochs=0, verbose=False)
+    assert adata.uns["scdtl"]["weights"]["sha256"] == info("toy")["sha256"]
+    assert info("toy")["path"] == str(folder / "toy.safetensors")
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        None,
+        {"url": "https://example.org/scdtl.git", "vcs_info": {"vcs": "git"}},
+        {"url": "file:///nowhere/scdtl-0.1.0-py3-none-any.whl", "archive_info": {}},
+    ],
+    ids=["registry", "git", "wheel"],
+)
+def test_installed_from_elsewhere_there_are_none(toy_registry, tmp_path, monkeypatch, origin):
+    install_from(origin, tmp_path, monkeypatch)
+    assert info("toy")["path"] is None
+    with pytest.raises(FileNotFoundError) as error:
         fetch("toy")
-    for part in (
-        "refused",
-        "File toy.safetensors,",
-        "URL http://127.0.0.1:9/weights-v1/toy.safetensors,",
-        f"sha256 {info('toy')['sha256']},",
-        f"folder {cached.parent}.",
-        'bulk="path/to/toy.safetensors"',
-        "SCDTL_CACHE_DIR",
-    ):
-        assert part in str(error.value)
+    assert len(str(error.value).split("\n")[1].split(", ")) == 2  # the package and the cache
+
+
+@pytest.mark.parametrize("name", ["human-blood", "human-cancer", "mouse"])
+def test_the_weights_of_this_repository_are_found(name, tmp_path, monkeypatch):
+    file = ROOT / "weights" / f"{name}.safetensors"
+    if not file.exists():
+        pytest.skip("the source archive does not hold them")
+    monkeypatch.delenv("SCDTL_BASE_URL", raising=False)
+    monkeypatch.setenv("SCDTL_CACHE_DIR", str(tmp_path))
+    install_from({"url": ROOT.as_uri(), "dir_info": {}}, tmp_path, monkeypatch)
+    assert fetch(name) == file
+
+
+def test_a_file_with_another_hash_is_not_used(server, folder, monkeypatch, caplog):
+    (folder / "toy.safetensors").write_bytes(server.content[:-1])
+    monkeypatch.setenv("SCDTL_BASE_URL", str(folder))
+    with pytest.raises(FileNotFoundError, match="no toy.safetensors with the registry's sha256"):
+        fetch("toy")
+    assert f"{folder / 'toy.safetensors'} is not used: its sha256 is not that" in caplog.text
+    assert not info("toy")["local"]
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may look everywhere")
+def test_a_repository_that_may_not_be_read_is_passed_over(server, folder, tmp_path, monkeypatch):
+    install_from({"url": folder.parent.as_uri(), "dir_info": {}}, tmp_path, monkeypatch)
+    folder.parent.chmod(0o000)
+    try:
+        assert fetch("toy").read_bytes() == server.content
+    finally:
+        folder.parent.chmod(0o700)
+
+
+def test_where_nothing_is_found_the_error_is_three_lines_and_its_advice_works(
+    folder, cached, tmp_path, monkeypatch
+):
+    install_from({"url": (tmp_path / "clone").as_uri(), "dir_info": {}}, tmp_path, monkeypatch)
+    with pytest.raises(FileNotFoundError) as error:
+        load_weights("toy")
+    what, where, ways_out = str(error.value).split("\n")
+    assert what == (
+        "Cannot get the weights 'toy': no toy.safetensors with the registry's sha256 was found."
+    )
+    package = Path(_fetch.__file__).parent / "toy.safetensors"
+    clone = tmp_path / "clone" / "weights" / "toy.safetensors"
+    assert where == f"Looked for {package}, {clone}, {cached} (SCDTL_CACHE_DIR)."
+    assert "Set SCDTL_BASE_URL to a folder or https address" in ways_out
+    assert "or give the path of the file in place of the name" in ways_out
+    assert load_weights(folder / "toy.safetensors").name == "toy"
+    monkeypatch.setenv("SCDTL_BASE_URL", str(folder))
+    assert load_weights("toy").name == "toy"
+
+
+@pytest.mark.usefixtures("_one_attempt")
+def test_the_address_that_failed_is_among_the_places(toy_registry, monkeypatch):
+    monkeypatch.setenv("SCDTL_BASE_URL", "http://127.0.0.1:9/folder/")
+    with pytest.raises(ConnectionError, match="refused") as error:
+        fetch("toy")
+    lines = str(error.value).split("\n")
+    assert len(lines) == 3
+    assert lines[1].endswith(", http://127.0.0.1:9/folder/toy.safetensors.")
+
+
+# The cache
 
 
 @pytest.mark.parametrize("answer", [whole, altered])
@@ -255,24 +373,16 @@ def test_a_damaged_file_in_the_cache_is_replaced_or_refused(
     else:
         with pytest.raises(ValueError, match="does not match"):
             fetch("toy")
-    assert "toy.safetensors is damaged (its sha256 is wrong): downloading it again" in caplog.text
+    assert f"{cached} is not used: its sha256 is not that of the registry" in caplog.text
     assert os.listdir(cached.parent) == ["toy.safetensors"]
 
 
-@pytest.mark.parametrize(
-    ("content", "error", "message"),
-    [
-        (None, FileNotFoundError, "does not exist and scdtl is offline"),
-        (b"half", ValueError, "damaged .* and scdtl is offline"),
-    ],
-)
-def test_offline_without_the_file_is_an_error(
-    server, cached, monkeypatch, content, error, message
-):
+@pytest.mark.parametrize("content", [None, b"half"], ids=["missing", "damaged"])
+def test_offline_without_the_file_is_an_error(server, cached, monkeypatch, content):
     monkeypatch.setenv("SCDTL_OFFLINE", "1")
     if content is not None:
         put(cached, content)
-    with pytest.raises(error, match=message):
+    with pytest.raises(FileNotFoundError, match="sha256 was found, and scdtl is offline"):
         load_weights("toy")
     assert not server.requested
 

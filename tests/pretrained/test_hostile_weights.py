@@ -298,7 +298,7 @@ def test_a_registry_with_a_path_for_a_name_is_refused(toy_registry, name):
     ("slot", "value"),
     [
         *[("version", value) for value in ("..", "../..", "/tmp", "a/b", "a\\b", "", None)],
-        *[("base_url", value) for value in ("file:///etc/", "ftp://x/", "", None, 5)],
+        *[("base_url", value) for value in ("file:///etc/", "ftp://x/", "http://x/", "", 5)],
         *[("weights", value) for value in (None, ["toy"], {"toy": None}, {"toy": {}})],
     ],
     ids=repr,
@@ -323,12 +323,9 @@ class Server(ThreadingHTTPServer):
     def __init__(self, content):
         super().__init__(("127.0.0.1", 0), Handler)
         self.content = content
-        self.status = 302
         self.location = None
-        self.announces = True
         self.requested = []
         self.url = f"http://127.0.0.1:{self.server_port}"
-        self.url_by_name = f"http://localhost:{self.server_port}"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -336,14 +333,13 @@ class Handler(BaseHTTPRequestHandler):
         server = self.server
         server.requested.append(self.path)
         if server.location is not None and self.path != "/moved":
-            self.send_response(server.status)
+            self.send_response(302)
             self.send_header("Location", server.location)
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
         self.send_response(200)
-        if server.announces:
-            self.send_header("Content-Length", str(len(server.content)))
+        self.send_header("Content-Length", str(len(server.content)))
         self.end_headers()
         self.wfile.write(server.content)
 
@@ -352,127 +348,45 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def servers(toy_registry, toy_weights_file, monkeypatch):
-    """The one that we ask, and another one; both would give the right file."""
-    content = toy_weights_file.read_bytes()
-    with Server(content) as asked, Server(content) as other:
-        threads = [
-            threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-            for server in (asked, other)
-        ]
-        for thread in threads:
-            thread.start()
-        monkeypatch.setenv("SCDTL_BASE_URL", asked.url)
+def server(toy_registry, toy_weights_file, monkeypatch):
+    with Server(toy_weights_file.read_bytes()) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        monkeypatch.setenv("SCDTL_BASE_URL", server.url)
         monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-        yield asked, other
-        for server, thread in zip((asked, other), threads, strict=True):
-            server.shutdown()
-            thread.join()
+        yield server
+        server.shutdown()
+        thread.join()
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_to_another_host_is_refused_and_not_followed(servers, status):
-    asked, other = servers
-    asked.status, asked.location = status, f"{other.url_by_name}/toy.safetensors"
-    with pytest.raises(
-        ConnectionError,
-        match=r"toy\.safetensors sends us on to http://localhost.*which is refused",
-    ):
+@pytest.mark.parametrize("location", ["/moved", "http://localhost:{port}/moved"])
+def test_a_redirect_is_followed_and_the_hash_decides(server, location, monkeypatch):
+    server.location = location.format(port=server.server_port)
+    assert fetch("toy").read_bytes() == server.content
+    Path(info("toy")["path"]).unlink()
+    server.content = server.content[:-1] + b"?"
+    monkeypatch.setattr(_fetch, "RETRIES", 0)
+    with pytest.raises(ValueError, match="does not match"):
         fetch("toy")
-    assert asked.requested == ["/toy.safetensors"]  # and another attempt would not mend it
-    assert other.requested == []
-    assert not any(Path(info("toy")["path"]).parent.iterdir())
+    assert info("toy")["path"] is None
 
 
-@pytest.mark.parametrize(
-    "location",
-    [
-        "//localhost:{port}/toy.safetensors",
-        "http://127.0.0.1@localhost:{port}/toy.safetensors",
-        "HTTP://LOCALHOST:{port}/toy.safetensors",
-        "ftp://127.0.0.1/toy.safetensors",
-        "file:///etc/passwd",
-        "http://[broken/toy.safetensors",
-        "http:\\\\localhost:{port}/toy.safetensors",
-        "http:///toy.safetensors",
-    ],
-)
-def test_an_address_in_disguise_is_refused(servers, location):
-    asked, other = servers
-    asked.location = location.format(port=other.server_port)
-    with pytest.raises(ConnectionError, match="which is refused|30 redirects"):
+@pytest.mark.parametrize("location", ["ftp://127.0.0.1/x", "file:///etc/passwd"])
+def test_a_redirect_to_another_kind_of_address_is_not_followed(server, location):
+    server.location = location
+    with pytest.raises(ConnectionError, match="Cannot get the weights 'toy'"):
         fetch("toy")
-    assert other.requested == []
+    assert server.requested == ["/toy.safetensors"]  # and another attempt would not mend it
 
 
-def test_a_second_redirect_is_looked_at_too(servers):
-    asked, other = servers
-    asked.location = f"{other.url}/toy.safetensors"
-    other.location = f"{asked.url_by_name}/moved"
-    with pytest.raises(ConnectionError, match="sends us on to http://localhost"):
-        fetch("toy")
-    assert asked.requested == other.requested == ["/toy.safetensors"]
-
-
-@pytest.mark.parametrize("location", ["/moved", "moved", "{url}/moved"])
-def test_a_redirect_within_the_host_is_followed(servers, location):
-    asked, other = servers
-    asked.location = location.format(url=other.url)  # another port, the same host
-    assert fetch("toy").read_bytes() == asked.content
-
-
-def test_a_circle_of_redirects_ends(servers):
-    asked, _ = servers
-    asked.location = "/toy.safetensors"
+def test_a_circle_of_redirects_ends(server):
+    server.location = "/toy.safetensors"
     with pytest.raises(ConnectionError, match="30 redirects"):
         fetch("toy")
-    assert len(asked.requested) <= 31
+    assert len(server.requested) <= 31
 
 
-@pytest.mark.parametrize("announces", [True, False])
-def test_no_more_is_taken_than_the_registry_says(servers, announces):
-    asked, _ = servers
-    asked.announces = announces
-    n_bytes = len(asked.content)
-    asked.content = asked.content + bytes(2**20)
-    with pytest.raises(ConnectionError, match=f"sends more than the {n_bytes} bytes"):
-        fetch("toy")
-    assert len(asked.requested) == 1
-    assert not any(Path(info("toy")["path"]).parent.iterdir())
-
-
-STORAGE = "https://release-assets.githubusercontent.com/x?sig=1"
-
-
-@pytest.mark.parametrize(
-    ("address", "location"),
-    [
-        ("https://github.com/a/b", STORAGE),
-        ("http://mirror.org/a", "https://mirror.org/a"),
-        ("https://mirror.org/a", "https://MIRROR.org:443/b"),
-    ],
-)
-def test_storage_of_the_release_and_safer_addresses_are_followed(address, location):
-    assert _fetch._may_follow(address, location)
-
-
-@pytest.mark.parametrize(
-    ("address", "location"),
-    [
-        ("https://github.com/a/b", STORAGE.replace("https", "http")),
-        ("https://github.com/a/b", "https://githubusercontent.com.evil.org/x"),
-        ("https://github.com/a/b", "https://evilgithubusercontent.com/x"),
-        ("https://github.com.evil.org/a/b", STORAGE),
-        ("https://mirror.org/a", "http://mirror.org/a"),
-        ("https://mirror.org/a", STORAGE),
-        ("https://mirror.org/a", "https://mirror.org.evil.org/a"),
-    ],
-)
-def test_less_safe_or_similar_addresses_are_refused(address, location):
-    assert not _fetch._may_follow(address, location)
-
-
-def test_verbose_decides_on_the_bar_before_the_settings(servers, capfd):
+def test_verbose_decides_on_the_bar_before_the_settings(server, capfd):
     fetch("toy", verbose=False)
     assert capfd.readouterr().err == ""
     Path(info("toy")["path"]).unlink()

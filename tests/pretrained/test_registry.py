@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from scdtl._constants import DEFAULT_BULK
+from scdtl._settings import settings
 from scdtl.pretrained import available, fetch, info
 from scdtl.pretrained._registry import PATH, read_registry
 
@@ -38,15 +39,17 @@ def test_the_default_ships():
     assert fetch(DEFAULT_BULK) == PATH.with_name("human.safetensors")
 
 
-def test_the_release_is_in_the_address_and_in_the_cache_path(monkeypatch, tmp_path):
-    monkeypatch.setenv("SCDTL_CACHE_DIR", str(tmp_path))
+def test_no_address_is_promised(monkeypatch):
     monkeypatch.delenv("SCDTL_BASE_URL", raising=False)
-    for name, entry in read_registry().items():
-        address = info(name)["url"]
-        assert address.startswith("https://")
-        assert address.endswith(f"/{entry.version}/{entry.file}")
-        if not info(name)["shipped"]:
-            assert Path(info(name)["path"]) == tmp_path / entry.version / entry.file
+    assert not [name for name in read_registry() if info(name)["url"] is not None]
+    monkeypatch.setenv("SCDTL_BASE_URL", "https://example.org/")
+    assert info("mouse")["url"] == "https://example.org/mouse.safetensors"
+
+
+def test_a_later_registry_may_have_an_address(toy_registry):
+    content = json.loads(toy_registry.read_text()) | {"base_url": "https://example.org/v1/"}
+    toy_registry.write_text(json.dumps(content))
+    assert info("toy")["url"] == "https://example.org/v1/toy.safetensors"
 
 
 def test_available_lists_every_entry(toy_registry, toy_weights_file):
@@ -57,17 +60,18 @@ def test_available_lists_every_entry(toy_registry, toy_weights_file):
     assert toy["genes"] == 40
     assert toy["size_mb"] == pytest.approx(toy_weights_file.stat().st_size / 1e6, abs=0.05)
     assert not toy["shipped"]
-    assert not toy["cached"]
+    assert not toy["local"]
     assert table.loc["human", "shipped"]
 
 
 @pytest.mark.parametrize("size", ["half", "whole"])
-def test_a_file_of_another_size_is_not_called_cached(toy_registry, toy_weights_file, size):
+def test_a_file_of_another_size_is_not_called_local(toy_registry, toy_weights_file, size):
     content = toy_weights_file.read_bytes()
-    path = Path(info("toy")["path"])
+    path = settings.cache_dir / info("toy")["version"] / "toy.safetensors"
     path.parent.mkdir(parents=True)
     path.write_bytes(content[: len(content) // (2 if size == "half" else 1)])
-    assert info("toy")["cached"] == (size == "whole")
+    assert info("toy")["local"] == (size == "whole")
+    assert info("toy")["path"] == (str(path) if size == "whole" else None)
 
 
 @pytest.mark.parametrize("ask", [fetch, info])

@@ -12,7 +12,7 @@ from scipy import sparse
 
 import scdtl
 from scdtl.tl import Evaluation, evaluate
-from scdtl.tl._peers import METHODS, Options, scvi
+from scdtl.tl.peers._chosen import chosen
 from scdtl.train._molecules import thin
 
 SIMPLE = ["observed", "mean profile"]
@@ -199,39 +199,23 @@ def test_layer_view_and_dense_counts_are_taken(counts):
         pd.testing.assert_frame_equal(found, expected)
 
 
+def test_features_that_are_no_genes_are_left_out(counts):
+    genes = counts[:, :200].copy()
+    expected = without_time(evaluate(genes, methods=SIMPLE))
+    mixed = counts.copy()
+    is_gene = np.arange(counts.n_vars) < 200
+    mixed.var["feature_types"] = np.where(is_gene, "Gene Expression", "Antibody Capture")
+    found = evaluate(mixed, methods=SIMPLE)
+    pd.testing.assert_frame_equal(without_time(found), expected)
+    assert list(found.genes.index) == list(genes.var_names)
+
+
 # Methods
 
 
-def test_defaults_are_the_installed_methods_that_are_not_slow(counts, monkeypatch):
-    ran = []
-    for name, method in METHODS.items():
-
-        def run(cells, options, name=name):
-            ran.append(name)
-            return np.ones(cells.shape)
-
-        changed = type(method)(run, (), method.package, method.by_default)
-        monkeypatch.setitem(METHODS, name, changed)
-    monkeypatch.setattr("scdtl.tl._peers.distribution", lambda name: name)
-    evaluate(counts)
-    assert ran == ["observed", "mean profile", "scdtl", "knn smoothing", "alra", "magic"]
-
-
-def test_magic_is_scored_where_it_is_installed(counts):
-    pytest.importorskip("magic")
-    scores = evaluate(counts, methods=["magic"]).scores
-    assert scores.loc["magic", "poisson_score"] > 0.2
-
-
-def test_scvi_is_reproducible_and_leaves_its_settings(adata):
-    import scvi as scvi_tools
-
-    seed_before = scvi_tools.settings.seed
-    options = Options(seed=1, batch_key="batch")
-    first, second = (scvi(adata.copy(), options, max_epochs=2) for _ in range(2))
-    assert scvi_tools.settings.seed == seed_before
-    assert np.array_equal(first, second)
-    assert first.sum(axis=1) == pytest.approx(1, abs=1e-4)
+def test_by_default_all_chosen_peers_are_scored(adata):
+    scores = evaluate(adata, bulk=None, max_epochs=1, verbose=False).scores
+    assert list(scores.index) == list(chosen(None))
 
 
 @pytest.mark.parametrize(
@@ -262,17 +246,6 @@ def test_normalised_counts_are_refused(counts):
     logged.X = logged.X.log1p()
     with pytest.raises(ValueError, match="not integers"):
         evaluate(logged, methods=SIMPLE)
-
-
-def test_a_method_that_is_not_installed_is_named_with_its_command(counts, monkeypatch):
-    from importlib.metadata import PackageNotFoundError
-
-    def missing(name):
-        raise PackageNotFoundError(name)
-
-    monkeypatch.setattr("scdtl.tl._peers.distribution", missing)
-    with pytest.raises(ImportError, match="pip install magic-impute"):
-        evaluate(counts, methods=["observed", "magic"])
 
 
 # Words, plot and page

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+
 import anndata
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -82,7 +85,8 @@ def of_scanpy(cells):
 def test_fields_and_types_are_those_of_scanpy(result, of_scanpy):
     entry = result.uns[KEY]
     assert set(entry) == set(of_scanpy)
-    assert set(entry["params"]) == set(of_scanpy["params"])
+    params = {name for name, value in of_scanpy["params"].items() if value is not None}
+    assert set(entry["params"]) == params
     for field in FIELDS:
         assert type(entry[field]) is type(of_scanpy[field])
         assert entry[field].dtype == of_scanpy[field].dtype
@@ -117,6 +121,7 @@ def test_scanpys_getter_reads_it(result):
         sc.pl.rank_genes_groups_matrixplot,
         sc.pl.rank_genes_groups_stacked_violin,
         sc.pl.rank_genes_groups_heatmap,
+        sc.pl.rank_genes_groups_tracksplot,
     ],
     ids=lambda plot: plot.__name__,
 )
@@ -128,7 +133,22 @@ def test_scanpys_plots_read_it(result, plot):
     written = {text.get_text() for ax in plt.gcf().axes for text in ax.texts}
     for ax in plt.gcf().axes:
         written |= {label.get_text() for label in (*ax.get_xticklabels(), *ax.get_yticklabels())}
+        written.add(ax.get_ylabel())
     assert set(by_best(result, "CD19+ B", 3)) <= written
+
+
+@pytest.mark.filterwarnings("ignore:set_ticklabels:UserWarning")  # scanpy's own
+@pytest.mark.parametrize("use_raw", [False, True])
+def test_scanpys_violins_show_what_was_tested(cells, use_raw):
+    """They ask the parameters of the run whether to read raw."""
+    adata = log_normalised(cells)
+    adata.raw = cells
+    rank_genes_groups(adata, "bulk_labels", layer=None if use_raw else "counts", use_raw=use_raw)
+    sc.pl.rank_genes_groups_violin(adata, "CD19+ B", n_genes=3, show=False, strip=False)
+    highest = max(ax.get_ylim()[1] for ax in plt.gcf().axes)
+    shown = cells if use_raw else adata
+    of_best = shown[:, by_best(adata, "CD19+ B", 3)].X
+    assert of_best.max() <= highest <= 2 * of_best.max()
 
 
 def by_best(adata, group, n_genes):
@@ -152,7 +172,145 @@ def test_it_survives_a_file(result, tmp_path):
     )
 
 
+@pytest.mark.parametrize("layer", [None, "counts"])
+def test_files_hold_nothing_that_older_readers_do_not_know(cells, layer, tmp_path):
+    """AnnData before 0.12, and R, read no file with a None in it."""
+    ranked(cells, layer=layer, pts=True).write_h5ad(tmp_path / "ranked.h5ad")
+    kinds = {}
+    with h5py.File(tmp_path / "ranked.h5ad") as file:
+        file.visititems(lambda name, item: kinds.update({name: item.attrs.get("encoding-type")}))
+    assert [name for name, kind in kinds.items() if kind == "null"] == []
+    assert any(name.endswith("params/layer") for name in kinds) == (layer is not None)
+
+
 # Options
+
+
+def test_arguments_are_those_of_scanpy():
+    own, theirs = (
+        inspect.signature(function).parameters
+        for function in (rank_genes_groups, sc.tl.rank_genes_groups)
+    )
+    theirs = {name: argument for name, argument in theirs.items() if name != "kwds"}
+    assert list(own) == list(theirs)
+    for name, argument in theirs.items():
+        assert (own[name].default, own[name].kind) == (argument.default, argument.kind), name
+
+
+def test_an_argument_of_scanpys_classifier_is_unknown(cells):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'penalty'"):
+        rank_genes_groups(cells, "bulk_labels", penalty="l1")
+
+
+@pytest.mark.parametrize("method", ["wilcoxon", "t-test", "logreg"])
+def test_a_test_of_scanpys_is_refused_with_advice_that_works(cells, method):
+    with pytest.raises(ValueError, match=f"method='{method}' is not available") as refused:
+        ranked(cells, method=method)
+    assert "call scanpy.tl.rank_genes_groups on log-normalised counts" in str(refused.value)
+    assert "method='quasi-likelihood'" in str(refused.value)
+    assert KEY in ranked(cells, method="quasi-likelihood").uns
+    adata = log_normalised(cells)
+    sc.tl.rank_genes_groups(adata, "bulk_labels", method=method)
+    assert adata.uns[KEY]["params"]["method"] == method
+
+
+def test_a_correction_of_ties_is_refused_as_there_are_no_ranks(cells):
+    with pytest.raises(ValueError, match="tie_correct=True is for .* Wilcoxon.*Leave it out"):
+        ranked(cells, tie_correct=True)
+
+
+MASKS = {
+    "column": lambda genes: "is_tested",
+    "array": lambda genes: genes,
+    "list": lambda genes: list(genes),
+    "nullable": lambda genes: pd.array(genes, dtype="boolean"),
+}
+
+
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+def test_mask_var_tests_some_genes_at_the_depth_of_all(cells, result, mask):
+    is_tested = np.arange(cells.n_vars) % 5 == 0
+    adata = cells.copy()
+    adata.var["is_tested"] = is_tested
+    masked = ranked(adata, mask_var=mask(is_tested), pts=True)
+    for group in result.uns[KEY]["scores"].dtype.names:
+        found = by_gene(masked, group)
+        of_all = by_gene(result, group).loc[sorted(adata.var_names[is_tested])]
+        pd.testing.assert_frame_equal(
+            found.drop(columns="pvals_adj"), of_all.drop(columns="pvals_adj")
+        )
+        adjusted = multipletests(found["pvals"], method="fdr_bh")[1]
+        np.testing.assert_allclose(found["pvals_adj"], adjusted, rtol=1e-10)
+
+
+def test_raw_is_tested_when_asked_for_and_only_then(cells, result):
+    adata = log_normalised(cells)[:, ::2].copy()
+    adata.raw = cells
+    of_raw = ranked(adata, use_raw=True, pts=True)
+    assert of_raw.uns[KEY]["params"]["use_raw"] is True
+    for group in result.uns[KEY]["scores"].dtype.names:
+        pd.testing.assert_frame_equal(by_gene(of_raw, group), by_gene(result, group))
+    adata.X = cells[:, ::2].X
+    expected = ranked(cells[:, ::2].copy())
+    for use_raw in (None, False):
+        of_x = ranked(adata, use_raw=use_raw)
+        assert of_x.uns[KEY]["params"]["use_raw"] is False
+        pd.testing.assert_frame_equal(by_gene(of_x, "CD34+"), by_gene(expected, "CD34+"))
+    # A mask is of adata's own genes, also where raw has more.
+    mask = np.arange(adata.n_vars) < 50
+    masked = ranked(adata, use_raw=True, mask_var=mask)
+    assert set(masked.uns[KEY]["names"]["CD34+"]) == set(adata.var_names[:50])
+
+
+@pytest.mark.parametrize("use_raw", [False, True])
+def test_features_that_are_no_genes_are_left_out(cells, use_raw):
+    mixed = cells.copy()
+    is_gene = np.arange(cells.n_vars) % 10 > 0
+    mixed.var["feature_types"] = np.where(is_gene, "Gene Expression", "Antibody Capture")
+    mixed.raw = mixed
+    found, expected = ranked(mixed, use_raw=use_raw, pts=True), ranked(cells[:, is_gene], pts=True)
+    pd.testing.assert_frame_equal(by_gene(found, "CD34+"), by_gene(expected, "CD34+"))
+
+
+KINDS_OF_GROUPS = {
+    "integers": [1, 2, 3],
+    "category of integers": pd.Categorical([1, 2, 3]),
+    "floats": [1.0, 2.0, 3.0],
+    "texts": ["1", "2", "3"],
+}
+
+
+@pytest.mark.parametrize("values", KINDS_OF_GROUPS.values(), ids=KINDS_OF_GROUPS)
+def test_groups_may_be_named_by_number_or_text(values, adata):
+    adata.obs["group"] = pd.Series(values).repeat(20).set_axis(adata.obs_names)
+    names = adata.obs["group"].astype(str).unique()
+    expected = ranked(adata, "group", groups=[names[0]], reference=names[2])
+    assert expected.uns[KEY]["params"]["reference"] == names[2]
+    for number in (int, np.int64, float) if "1.0" in names else (int, np.int64):
+        found = ranked(adata, "group", groups=[number(1)], reference=number(3))
+        assert found.uns[KEY]["names"].dtype.names == (names[0],)
+        pd.testing.assert_frame_equal(by_gene(found, names[0]), by_gene(expected, names[0]))
+
+
+def test_groups_may_be_true_and_false(adata):
+    adata.obs["group"] = np.arange(adata.n_obs) % 3 == 0
+    found = ranked(adata, "group", groups=[True], reference=False)
+    pd.testing.assert_frame_equal(
+        by_gene(found, "True"), by_gene(ranked(adata, "group", groups=["True"]), "True")
+    )
+
+
+def test_a_view_is_read_and_becomes_an_object_of_its_own_when_written(cells, result):
+    of_copy = ranked(cells[::2])
+    whole = cells.copy()
+    view = whole[::2]
+    with pytest.warns(anndata.ImplicitModificationWarning, match="initializing view as actual"):
+        rank_genes_groups(view, "bulk_labels")
+    assert not view.is_view
+    assert KEY not in whole.uns
+    for adata in (of_copy, view):
+        expected = ranked(cells[::2].copy())
+        pd.testing.assert_frame_equal(by_gene(adata, "CD34+"), by_gene(expected, "CD34+"))
 
 
 def test_genes_are_sorted_by_score_and_each_is_listed_once(result):
@@ -431,12 +589,29 @@ def wrong(cells):
     adata.obs["single"] = np.where(np.arange(adata.n_obs) == 3, "alone", "others")
     adata.uns["own"] = {"kept": 1}
     impute(adata, bulk=None, max_epochs=0, scale="counts", genes=["CD79A", "LYZ"])
+    adata.layers["scdtl_std"] = adata.layers["scdtl"]
     return adata
 
 
 ERRORS = {
     "log-normalised layer": (("bulk_labels",), {"layer": "log"}, ValueError, "log-normalised"),
-    "imputed layer": (("bulk_labels",), {"layer": "scdtl"}, ValueError, "not integers"),
+    "imputed layer": (("bulk_labels",), {"layer": "scdtl"}, ValueError, "by scdtl.pp.impute"),
+    "standard deviations": (("bulk_labels",), {"layer": "scdtl_std"}, ValueError, "pp.impute"),
+    "raw that is none": (("bulk_labels",), {"use_raw": True}, ValueError, "no adata.raw"),
+    "mask of a missing column": (
+        ("bulk_labels",),
+        {"mask_var": "hvg"},
+        KeyError,
+        "'hvg'.*scdtl_trust",
+    ),
+    "mask of numbers": (
+        ("bulk_labels",),
+        {"mask_var": "scdtl_trust"},
+        ValueError,
+        "must be boolean",
+    ),
+    "mask too short": (("bulk_labels",), {"mask_var": [True]}, ValueError, "1 values for 765"),
+    "empty mask": (("bulk_labels",), {"mask_var": [False] * 765}, ValueError, "no gene to test"),
     "missing layer": (("bulk_labels",), {"layer": "spliced"}, KeyError, "spliced"),
     "unknown group": (("bulk_labels",), {"groups": ["CD3"]}, ValueError, "unknown group CD3"),
     "unknown reference": (("bulk_labels",), {"reference": "CD3"}, ValueError, "CD3"),
@@ -461,6 +636,21 @@ def test_an_error_leaves_adata_as_it_was(wrong, words, options, kind, message):
     for name in (None, *wrong.layers):
         old, new = (x.X if name is None else x.layers[name] for x in (before, wrong))
         assert (old != new).nnz == 0
+
+
+def test_raw_without_counts_is_refused_and_the_way_out_works(cells, result):
+    adata = cells.copy()
+    adata.raw = log_normalised(cells)
+    with pytest.raises(ValueError, match=r"adata\.raw\.X .*log-normalised.*leave use_raw out"):
+        rank_genes_groups(adata, "bulk_labels", use_raw=True)
+    with pytest.raises(ValueError, match="use_raw=True and layer='counts' exclude each other"):
+        rank_genes_groups(adata, "bulk_labels", use_raw=True, layer="counts")
+    assert KEY not in adata.uns
+    for options in ({}, {"layer": "counts"}):
+        pd.testing.assert_frame_equal(
+            by_gene(ranked(adata, **options), "CD34+"),
+            by_gene(result, "CD34+")[["scores", "logfoldchanges", "pvals", "pvals_adj"]],
+        )
 
 
 def test_a_group_of_cells_without_counts_is_refused(cells):

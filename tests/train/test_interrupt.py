@@ -58,6 +58,7 @@ def test_an_interrupt_ends_training_and_keeps_what_was_learned(tmp_path):
     assert output.endswith("written\n")
     assert "Interrupted: training ends here" in output
     adata = anndata.read_h5ad(tmp_path / "imputed.h5ad")
+    assert adata.uns["scdtl"]["training"]["reason"] == "interrupted"
     n_epochs = len(adata.uns["scdtl"]["history"]["train_loss"])
     assert 5 < n_epochs < 100_000
     assert np.isfinite(adata.layers["scdtl"]).all()

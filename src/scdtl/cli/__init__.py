@@ -92,9 +92,10 @@ def _messages_on_stderr(*, quiet: bool) -> Iterator[None]:
 
 
 def _one_line(error: Exception) -> str:
-    """Give the error's message on one line, after its kind if that is none of wrong input."""
+    """Give the error's message on one line, after its kind unless the message says it all."""
     message = error.args[0] if isinstance(error, KeyError) and error.args else error
     text = " ".join(str(message).split())
-    if isinstance(error, (ValueError, KeyError, TypeError, OSError)) and text:
+    plain = (ValueError, KeyError, TypeError, OSError, MemoryError, ImportError)
+    if isinstance(error, plain) and text:
         return text
     return f"{type(error).__name__}: {text}".rstrip(": ")

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from scdtl._files import written_whole
 from scdtl._settings import logger
-from scdtl.cli._input import add_data, read_bulk, read_h5ad
-from scdtl.cli._output import output_file
+from scdtl.cli._input import add_data, read_bulk, read_data
+from scdtl.cli._output import add_overwrite, output_file
+from scdtl.tl.peers import NAMES
 
 if TYPE_CHECKING:
     import argparse
@@ -26,9 +27,9 @@ def add_to(commands: Any) -> None:
     """
     command = commands.add_parser(
         "evaluate",
-        help="measure on held-out molecules of an .h5ad file how good imputation is",
-        description="Hold out molecules of an .h5ad file, let each method predict them from the "
-        "others, and print the scores and what they say. The file stays as it is.",
+        help="measure on held-out molecules how good imputation is",
+        description="Hold out molecules, let each method predict them from the others, and print "
+        "the scores and what they say. The input stays as it is.",
     )
     add = command.add_argument
     add_data(add)
@@ -36,8 +37,7 @@ def add_to(commands: Any) -> None:
         "--methods",
         type=_names,
         metavar="A,B",
-        help="some of: observed, mean profile, scdtl, knn smoothing, alra, magic, scvi "
-        "(default: those installed but scvi, which is slow)",
+        help=f"some of: {', '.join(NAMES)} (default: those that are installed and not slow)",
     )
     add(
         "--held-out-fraction",
@@ -50,6 +50,7 @@ def add_to(commands: Any) -> None:
     add("--max-epochs", type=int, metavar="N", help="of scdtl (default: by cells)")
     add("--html", type=Path, metavar="REPORT.html", help="write a report, one page")
     add("--csv", type=Path, metavar="SCORES.csv", help="write the table of scores")
+    add_overwrite(add)
     add("--quiet", action="store_true", help="say nothing but scores and errors")
     command.set_defaults(run=_run)
 
@@ -59,9 +60,9 @@ def _names(text: str) -> list[str]:
 
 
 def _run(options: argparse.Namespace) -> None:
-    page = options.html and output_file(options.html, ".html")
-    csv = options.csv and output_file(options.csv, ".csv")
-    adata = read_h5ad(options.input)
+    page = options.html and output_file(options.html, ".html", options=options)
+    csv = options.csv and output_file(options.csv, ".csv", options=options)
+    adata = read_data(options.input, modality=options.modality)
     bulk = read_bulk(options.bulk)
 
     from scdtl.tl import evaluate

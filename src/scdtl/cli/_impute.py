@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scdtl._files import written_whole
+from scdtl._files import replace_folder, written_whole
 from scdtl._settings import logger
-from scdtl.cli._input import add_data, read_bulk, read_genes, read_h5ad
-from scdtl.cli._output import check_space, output_file
+from scdtl.cli._input import add_data, read_bulk, read_data, read_genes
+from scdtl.cli._output import add_overwrite, check_space, output_file
 
 if TYPE_CHECKING:
     import argparse
@@ -26,10 +26,10 @@ def add_to(commands: Any) -> None:
     """
     command = commands.add_parser(
         "impute",
-        help="impute the counts of an .h5ad file",
-        description="Impute the counts of an .h5ad file and write it with the imputed layer. "
-        "A .zarr store is written block by block; if that is interrupted, the same command goes "
-        "on where it ended.",
+        help="impute the counts of a file",
+        description="Impute the counts of a file and write an AnnData with the imputed layer; of "
+        "an .h5mu file, that of the modality. A .zarr store is written block by block; if that "
+        "is interrupted, the same command goes on where it ended.",
     )
     add = command.add_argument
     add_data(add)
@@ -41,6 +41,7 @@ def add_to(commands: Any) -> None:
         metavar="OUT.h5ad|OUT.zarr",
         help="file or zarr store to write",
     )
+    add_overwrite(add)
     add(
         "--backed",
         action="store_true",
@@ -80,14 +81,22 @@ def _devices(text: str) -> int | str:
 
 
 def _run(options: argparse.Namespace) -> None:
-    output = output_file(options.output, ".h5ad", ".zarr")
-    out = output if output.suffix == ".zarr" else None
+    output = output_file(options.output, ".h5ad", ".zarr", options=options)
+    out = None
+    if output.suffix == ".zarr":  # one that exists stays until the new one is whole
+        out = output.with_name(f"{output.stem}.new.zarr") if output.exists() else output
     if options.backed and out is None:
         raise ValueError(f"--backed writes a zarr store: name the output {output.stem}.zarr")
     genes = None if options.genes is None else read_genes(options.genes)
-    adata = read_h5ad(options.input, backed=options.backed)
-    if out is None and genes is None and options.false_zero_rate is None:
-        check_space(output, adata.n_obs * adata.n_vars * 4 * (1 + options.return_std))
+    adata = read_data(options.input, backed=options.backed, modality=options.modality)
+
+    from scdtl._writable import make_writable, nullable_strings
+
+    if out is None:
+        is_dense = genes is None and options.false_zero_rate is None
+        layers = is_dense * adata.n_obs * adata.n_vars * 4 * (1 + options.return_std)
+        check_space(output, sys.getsizeof(adata) + layers)
+        make_writable(adata, output)
     bulk = read_bulk(options.bulk)
 
     from scdtl.pp import impute
@@ -113,6 +122,8 @@ def _run(options: argparse.Namespace) -> None:
             verbose=not options.quiet,
         )
     if out is None:
-        with written_whole(output) as file:
+        with nullable_strings(), written_whole(output) as file:
             adata.write_h5ad(file)
+    elif out != output:
+        replace_folder(out, output)
     logger.info("wrote %s", options.output)

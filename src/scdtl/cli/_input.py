@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from scdtl._files import is_zarr
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,43 +22,93 @@ def add_data(add: Callable[..., Any]) -> None:
     add
         The ``add_argument`` of a command's parser.
     """
-    add("input", type=Path, metavar="IN.h5ad", help="AnnData with raw counts")
+    add("input", type=Path, metavar="IN", help="raw counts: an .h5ad, .h5mu or .zarr file")
+    add("--modality", metavar="NAME", help="which one of an .h5mu file, such as rna")
     add("--layer", help="layer with the raw counts (default: X)")
     add(
         "--bulk",
         default="human",
         metavar="NAME|FILE|none",
-        help="released weights, a weights file, an .h5ad file of bulk counts, or none "
+        help="released weights, a weights file, an .h5ad or .zarr file of bulk counts, or none "
         "(default: %(default)s)",
     )
     add("--batch-key", help="column of obs that names the batches")
     add("--random-state", type=int, default=0, metavar="SEED", help="default: %(default)s")
 
 
-def read_h5ad(path: Path, *, backed: bool = False) -> AnnData:
-    """Read an .h5ad file, or say why it is none.
+def read_data(path: Path, *, backed: bool = False, modality: str | None = None) -> AnnData:
+    """Read an AnnData, or say why there is none.
 
     Parameters
     ----------
     path
-        The file.
+        An .h5ad or .h5mu file, or a zarr store of either.
     backed
         Leave the counts in the file.
+    modality
+        Which one, of several.
     """
-    _check_is_file(path)
-
     import anndata
     import h5py
+    from anndata.experimental import read_lazy
 
-    if not h5py.is_hdf5(path):
-        raise ValueError(f"{path} is not an .h5ad file (not even HDF5): write one with anndata")
-    with h5py.File(path) as file:
-        if not {"obs", "var"} <= file.keys():
-            raise ValueError(
-                f"{path} is HDF5 but not an AnnData: read it in Python (10x files with "
-                "scanpy.read_10x_h5) and write it with adata.write_h5ad()"
-            )
-    return anndata.read_h5ad(path, backed="r" if backed else None)
+    if path.is_dir():
+        root = _zarr_group(path)
+    elif not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist")
+    elif h5py.is_hdf5(path):
+        root = h5py.File(path)
+    else:
+        raise ValueError(
+            f"{path} is not an .h5ad file (not even HDF5): decompress it if it ends in .gz, else "
+            "read it in Python, as with scanpy.read_csv, and write it with adata.write_h5ad()"
+        )
+    place = _place(root, path, modality)
+    if path.is_file() and not place:
+        root.close()
+        return anndata.read_h5ad(path, backed="r" if backed else None)
+    group = root[place] if place else root
+    return read_lazy(group) if backed else anndata.io.read_elem(group)
+
+
+def _zarr_group(path: Path) -> Any:
+    if not is_zarr(path):
+        raise ValueError(
+            f"{path} is a folder, but no zarr store: read it in Python (10x folders with "
+            "scanpy.read_10x_mtx) and write it with adata.write_h5ad()"
+        )
+    from scdtl.pp._store import require
+
+    require("zarr")
+    import zarr
+
+    return zarr.open_group(str(path), mode="r")
+
+
+def _place(root: Any, path: Path, modality: str | None) -> str:
+    """Where in a file the AnnData is; empty for the file itself."""
+    modalities = list(root["mod"]) if "mod" in root else []
+    if modality in modalities:
+        return f"mod/{modality}"
+    if modalities:
+        raise ValueError(
+            f"{path} holds several modalities: choose the RNA counts with --modality, which is "
+            f"one of: {', '.join(modalities)}"
+        )
+    if modality is not None:
+        raise ValueError(f"{path} has no modalities: leave --modality out")
+    if {"obs", "var"} <= set(root):
+        return ""
+    if path.is_dir():
+        raise ValueError(
+            f"{path} is a zarr store but not an AnnData: name the one that is in it, as "
+            f"{path / 'tables' / 'table'} is in a SpatialData"
+        )
+    raise ValueError(
+        f"{path} is HDF5 but not an AnnData: read it in Python (10x files with "
+        "scanpy.read_10x_h5, .loom files with scanpy.read_loom) and write it with "
+        "adata.write_h5ad()"
+    )
 
 
 def read_genes(path: Path) -> list[str]:
@@ -64,10 +117,17 @@ def read_genes(path: Path) -> list[str]:
     Parameters
     ----------
     path
-        Text file with one name a line.
+        Text file with one name a line, in UTF-8 or in what Excel calls Unicode text.
     """
-    _check_is_file(path)
-    return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist or is not a file")
+    content = path.read_bytes()
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not plain text in UTF-8: save the list as such") from None
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def read_bulk(text: str) -> str | AnnData | None:
@@ -80,9 +140,4 @@ def read_bulk(text: str) -> str | AnnData | None:
     """
     if text.lower() == "none":
         return None
-    return read_h5ad(Path(text)) if text.endswith(".h5ad") else text
-
-
-def _check_is_file(path: Path) -> None:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist or is not a file")
+    return read_data(Path(text)) if text.endswith((".h5ad", ".zarr")) else text

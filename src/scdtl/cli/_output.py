@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scdtl._files import is_zarr
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    import argparse
+    from collections.abc import Callable
 
 
-def output_file(path: Path, *suffixes: str) -> Path:
+def add_overwrite(add: Callable[..., Any]) -> None:
+    """Add the argument of all commands that write.
+
+    Parameters
+    ----------
+    add
+        The ``add_argument`` of a command's parser.
+    """
+    add("--overwrite", action="store_true", help="replace output that exists")
+
+
+def output_file(path: Path, *suffixes: str, options: argparse.Namespace) -> Path:
     """Where to write, after a check that this will be possible once the work is done.
 
     Parameters
@@ -19,6 +34,8 @@ def output_file(path: Path, *suffixes: str) -> Path:
         What the user named.
     *suffixes
         Endings that it may have.
+    options
+        Arguments of the command: what it reads, and whether output may be replaced.
 
     Returns
     -------
@@ -26,13 +43,30 @@ def output_file(path: Path, *suffixes: str) -> Path:
     """
     if path.suffix not in suffixes:
         raise ValueError(f"output {path}: the name must end in {' or '.join(suffixes)}")
-    if path.is_dir() and path.suffix != ".zarr":  # which is a folder, and not to be overwritten
-        raise IsADirectoryError(f"output {path} is a folder: name a file")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"output folder {path.parent} does not exist: make it first")
     if not os.access(path.parent, os.W_OK):
         raise PermissionError(f"output folder {path.parent} may not be written to")
+    if path.exists():
+        _check_may_be_replaced(path, options)
     return path.resolve()
+
+
+def _check_may_be_replaced(path: Path, options: argparse.Namespace) -> None:
+    for source in (options.input, options.bulk, getattr(options, "genes", None)):
+        if source is None or not Path(source).exists():
+            continue
+        if path.samefile(source) or path.resolve() in Path(source).resolve().parents:
+            raise ValueError(f"output {path} holds what is read: name another one")
+    if path.is_dir() != (path.suffix == ".zarr"):
+        kind = "folder: name a file" if path.is_dir() else "file: name a zarr store"
+        raise IsADirectoryError(f"output {path} is a {kind}")
+    if path.is_dir() and not is_zarr(path):
+        raise ValueError(f"output {path} is a folder, but no zarr store: name another one")
+    if not options.overwrite:
+        raise FileExistsError(
+            f"output {path} exists: name another one, or add --overwrite to replace it"
+        )
 
 
 def check_space(path: Path, n_bytes: int) -> None:
@@ -43,11 +77,11 @@ def check_space(path: Path, n_bytes: int) -> None:
     path
         File to write.
     n_bytes
-        Size of its largest part.
+        Its size.
     """
     free = shutil.disk_usage(path.parent).free
     if n_bytes > free:
         raise OSError(
-            f"no space left for {path}: the layer alone takes {n_bytes / 2**20:,.0f} MiB, and "
+            f"no space left for {path}: it takes {n_bytes / 2**20:,.0f} MiB, and "
             f"{free / 2**20:,.0f} MiB are free. Write to another disk, or fewer --genes"
         )

@@ -19,8 +19,8 @@ def add_to(commands: Any) -> None:
     """
     command = commands.add_parser(
         "weights",
-        help="list, fetch or describe the released bulk weights",
-        description="List, fetch or describe the released bulk weights.",
+        help="list, find or describe the released bulk weights",
+        description="List, find or describe the released bulk weights.",
     )
     command.set_defaults(quiet=False)
     verbs = command.add_subparsers(required=True, metavar="COMMAND")
@@ -31,7 +31,7 @@ def add_to(commands: Any) -> None:
         return verb_parser
 
     add_verb("list", _list, "print a table of the released weights")
-    fetch = add_verb("fetch", _fetch, "download weights if need be, and print the file's path")
+    fetch = add_verb("fetch", _fetch, "find or download the file of weights, and print its path")
     info = add_verb("info", _info, "print what is known of weights")
     fetch.add_argument("name", metavar="NAME", help="name of released weights")
     fetch.add_argument("--quiet", action="store_true", help="say nothing but errors")

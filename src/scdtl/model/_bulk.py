@@ -11,8 +11,9 @@ from scvi.data import AnnDataManager
 from scvi.data.fields import CategoricalObsField, LayerField
 from scvi.model.base import UnsupervisedTrainingMixin
 
-from scdtl._compat import check_one_device, one_process, quiet_lightning
+from scdtl._compat import check_one_device, forget_data_with, one_process, quiet_lightning
 from scdtl._constants import REGISTRY_KEYS
+from scdtl.data._checks import check_has
 from scdtl.model._bulk_samples import check_bulk, dense, gene_names
 from scdtl.model._file_format import sha256_of
 from scdtl.model._genes import check_genes, columns_of
@@ -78,6 +79,7 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
         dropout_rate: float = 0.1,
     ):
         super().__init__(adata, registry)
+        forget_data_with(self)
         self.module = self._module_cls(self.summary_stats.n_vars, n_hidden, n_latent, dropout_rate)
         if adata is not None:
             self.module.log_mean.copy_(log_mean_of_samples(self._profiles()))
@@ -203,9 +205,8 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
     def _codes(self, key: str) -> np.ndarray:
         return np.asarray(self.adata_manager.get_from_registry(key)).ravel()
 
-    def _profiles(self, adata: AnnData | None = None) -> np.ndarray:
-        manager = self.get_anndata_manager(adata or self.adata, required=True)
-        return dense(manager.get_from_registry(REGISTRY_KEYS.X_KEY))
+    def _profiles(self) -> np.ndarray:
+        return dense(self.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY))
 
     @torch.inference_mode()
     def to_weights(self, **provenance: Any) -> BulkWeights:
@@ -337,10 +338,15 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
     ) -> tuple[pd.Index, np.ndarray]:
         """Names and expression of the samples asked for."""
         self._check_if_trained(warn=False)
-        query = self._validate_anndata(adata)
-        check_genes(query, self.get_var_names())
+        samples = self.adata if adata is None else adata
+        if samples is None:
+            raise ValueError("The model was loaded without data: give some, as adata=.")
+        check_genes(samples, self.get_var_names())
+        layer = self.registry["setup_args"]["layer"]
+        check_has(samples, layer, [])
+        expression = dense(samples.X if layer is None else samples.layers[layer], "adata's matrix")
         rows = slice(None) if indices is None else np.asarray(indices)
-        return query.obs_names[rows], self._profiles(query)[rows]
+        return samples.obs_names[rows], expression[rows]
 
     def _latent(self, profiles: np.ndarray) -> torch.Tensor:
         """Latent of each sample, compared with the mean of the genes that it measured."""

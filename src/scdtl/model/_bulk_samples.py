@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scdtl.pretrained._names import read_name
+from scdtl.data._raw_counts import listed
+from scdtl.genes._names import read_name
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -91,7 +92,7 @@ def check_bulk(adata: AnnData, layer: str | None) -> None:
     if len(empty):
         raise ValueError(
             f"{len(empty)} of {adata.n_obs} bulk samples have no expression, only zeros or NaN "
-            f"({_listed(adata.obs_names[empty])}): leave them out with "
+            f"({listed(adata.obs_names[empty])}): leave them out with "
             "bulk = bulk[bulk.to_df().sum(axis=1) > 0].copy()."
         )
     if np.nanmax(expression) < _LARGEST_LOG:
@@ -120,7 +121,7 @@ def check_names(adata: AnnData) -> None:
     if not adata.var_names.is_unique:
         repeated = adata.var_names[adata.var_names.duplicated()].unique()
         raise ValueError(
-            f"Gene names of the bulk samples are not unique ({_listed(repeated)}). Call "
+            f"Gene names of the bulk samples are not unique ({listed(repeated)}). Call "
             "bulk.var_names_make_unique(), which leaves the name to the first of each, or sum "
             "them: bulk = anndata.AnnData(bulk.to_df().T.groupby(level=0).sum(min_count=1).T, "
             "obs=bulk.obs)."
@@ -137,7 +138,7 @@ def gene_names(var: pd.DataFrame) -> tuple[list[str], list[str]]:
         other kind.
     """
     names = [str(name) for name in var.index]
-    if 2 * sum(read_name(name).is_ensembl for name in names) <= len(names):
+    if 2 * sum(bool(read_name(name).ensembl_id) for name in names) <= len(names):
         return names, _column(var, _ENSEMBL_IDS)
     symbols = pd.Series(_column(var, _SYMBOLS))
     known = (symbols != "") & ~symbols.duplicated() & ~symbols.isin(names)
@@ -150,8 +151,3 @@ def _column(var: pd.DataFrame, known_as: tuple[str, ...]) -> list[str]:
         if name in var:
             return ["" if pd.isna(value) else str(value) for value in var[name]]
     return [""] * len(var)
-
-
-def _listed(names: Any, most: int = 5) -> str:
-    listed = ", ".join(str(name) for name in names[:most])
-    return listed + (", ..." if len(names) > most else "")

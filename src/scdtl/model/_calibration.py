@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from scdtl._constants import REGISTRY_KEYS
-from scdtl._totals import gene_totals
+from scdtl.data._totals import gene_totals
 from scdtl.module._posterior import residual_moments, shrunken_dispersion
 
 if TYPE_CHECKING:

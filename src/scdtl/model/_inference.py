@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,12 +12,14 @@ from scvi import settings
 from scvi.model.base import BaseModelClass
 from tqdm.auto import tqdm
 
-from scdtl._compat import forget_anndata
 from scdtl._constants import REGISTRY_KEYS
+from scdtl.data._batches import batch_names
+from scdtl.data._raw_counts import canonical_csr
 from scdtl.model._cell_order import shuffled_cells
-from scdtl.model._genes import aligned, columns_of, same_genes
+from scdtl.model._genes import columns_of
 from scdtl.model._imputer import Imputer, dense_block
 from scdtl.model._profiles import masked_log_mean
+from scdtl.model._query import Query, read_cells
 from scdtl.model._scales import check_scale, draw_gamma, on_scale
 from scdtl.model._silent import MAX_CELLS, cut_offs
 
@@ -29,42 +30,6 @@ if TYPE_CHECKING:
 
     from scdtl.model._scales import Replace, Scale
     from scdtl.module._scdtl import SCDTLModule
-
-
-@dataclass(frozen=True)
-class Query:
-    """Cells that a model is asked about.
-
-    Parameters
-    ----------
-    counts
-        Counts, cells × genes of the model.
-    batch_index
-        Batch of each cell.
-    names
-        Names of the cells.
-    genes
-        Positions among the model's genes of those that the cells have, in their order.
-    module
-        The network; where genes are missing, one that masks them.
-    """
-
-    counts: sparse.csr_matrix
-    batch_index: np.ndarray
-    names: pd.Index
-    genes: np.ndarray
-    module: SCDTLModule
-
-    def rows(self, indices: Sequence[int] | None) -> np.ndarray:
-        """Rows asked for, by position or by a mask; ``None`` asks for all."""
-        if indices is None:
-            return np.arange(len(self.names))
-        cells = np.asarray(indices)
-        if cells.dtype == bool and cells.shape == (len(self.names),):
-            return np.flatnonzero(cells)
-        if cells.size and cells.dtype.kind not in "iu":
-            raise ValueError("indices must be positions of cells, or a mask with one value each.")
-        return cells.astype(int)
 
 
 class ImputationModel(BaseModelClass):
@@ -318,36 +283,40 @@ class ImputationModel(BaseModelClass):
         """For each gene of the data its position among the module's genes."""
         return np.argsort(self.module.gene_order.cpu().numpy())
 
-    def _registered(self, adata: AnnData) -> tuple[sparse.csr_matrix, np.ndarray]:
-        """Counts as CSR and the batch of each cell."""
-        manager = self.get_anndata_manager(adata, required=True)
-        counts = manager.get_from_registry(REGISTRY_KEYS.X_KEY)
-        batch_index = np.asarray(manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY)).ravel()
-        return sparse.csr_matrix(counts, dtype=np.float32), batch_index.astype(np.int64)
+    def _registered(self) -> tuple[sparse.csr_matrix, np.ndarray]:
+        """Counts of the model's own cells as CSR, and the batch of each cell."""
+        counts = canonical_csr(self.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY))
+        batch_index = self.adata_manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY)
+        return counts, np.asarray(batch_index).ravel().astype(np.int64)
+
+    @property
+    def _batches(self) -> list[str]:
+        """Names of the batches, in the order of their codes."""
+        fields = self.registry["field_registries"]
+        return batch_names(
+            fields[REGISTRY_KEYS.BATCH_KEY]["state_registry"]["categorical_mapping"]
+        )
 
     def _query(self, adata: AnnData | None) -> Query:
         """Check the data of a query, and bring them to the genes of the model."""
         self._check_if_trained(warn=False)
-        names = self.get_var_names()
-        genes = np.arange(len(names))
-        setup = self.registry["setup_args"]
-        is_aligned = adata is not None and not same_genes(adata, names)
-        if is_aligned:
-            adata, genes = aligned(adata, names, setup["layer"], setup["batch_key"])
-        checked: AnnData = self._validate_anndata(adata)
-        counts, batch_index = self._registered(checked)
-        if adata is not None:
-            from scdtl.pp._check import check_counts  # which imports this package
-
-            check_counts(counts, name="the counts of adata")
-        if is_aligned:
-            forget_anndata(type(self), checked)
         self.module.eval()
+        names = self.get_var_names()
+        if adata is None and self.adata is None:
+            raise ValueError("The model was loaded without data: give some, as adata=.")
+        if adata is None or adata is self.adata:
+            counts, batch_index = self._registered()
+            genes = np.arange(len(names))
+            return Query(counts, batch_index, self.adata.obs_names, genes, self.module)
+        setup = self.registry["setup_args"]
+        counts, batch_index, genes = read_cells(
+            adata, names, setup["layer"], setup["batch_key"], self._batches
+        )
         module = self.module
         if len(genes) < len(names):
             measured = np.isin(np.arange(len(names)), genes)
             module = masked_log_mean(module, measured[module.gene_order.cpu().numpy()])
-        return Query(counts, batch_index, checked.obs_names, genes, module)
+        return Query(counts, batch_index, adata.obs_names, genes, module)
 
     def _genes_of(self, query: Query, gene_list: Sequence[str] | None) -> np.ndarray:
         """Positions among the model's genes of those asked for."""
@@ -422,11 +391,10 @@ class ImputationModel(BaseModelClass):
     def _batch_code(self, batch: str | int | None) -> int | None:
         if batch is None:
             return None
-        state = self.adata_manager.get_state_registry(REGISTRY_KEYS.BATCH_KEY)
-        codes = {str(name): code for code, name in enumerate(state.categorical_mapping)}
-        if str(batch) not in codes:
-            raise ValueError(f"transform_batch={batch!r} is none of {', '.join(codes)}.")
-        return codes[str(batch)]
+        name, known = batch_names([batch])[0], self._batches
+        if name not in known:
+            raise ValueError(f"transform_batch={batch!r} is none of {', '.join(known)}.")
+        return known.index(name)
 
 
 def _slices(n_cells: int, batch_size: int | None) -> list[slice]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from scdtl._totals import gene_totals
+from scdtl.data._totals import gene_totals
 from scdtl.module._likelihood import LOG_ZERO
 
 if TYPE_CHECKING:

@@ -6,21 +6,26 @@ import json
 import warnings
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anndata
 import numpy as np
+import pandas as pd
 import requests
 import torch
 from safetensors.numpy import save
+from scipy import sparse
 from scvi.data import AnnDataManager
 from scvi.model._utils import parse_device_args
 from scvi.model.base import BaseModelClass
 from scvi.train import SaveCheckpoint
 
-from scdtl._compat import one_process
+from scdtl._compat import forget_anndata, one_process
 from scdtl._files import written_whole
 from scdtl._settings import settings
+from scdtl.data._batches import batch_codes, batch_names
+from scdtl.data._checks import check_anndata, check_has
+from scdtl.data._features import genes_only
 from scdtl.model._file_checks import (
     check_attributes,
     check_network,
@@ -175,16 +180,20 @@ class SavedAsData(BaseModelClass):
         if adata is None:
             adata = _saved_anndata(path.with_name(f"{prefix or ''}{_ANNDATA}"))
         if not isinstance(adata, bool):
-            if not np.array_equal(adata.var_names.astype(str), header["var_names"]):
+            check_anndata(adata)
+            cells = genes_only(cast("AnnData", adata))
+            if not np.array_equal(cells.var_names.astype(str), header["var_names"]):
                 raise ValueError(
                     "adata.var_names are not the genes that the model was trained on, in the same "
                     "order. Load the model with adata=False and give it the data later, or sort "
                     "and name their genes like load_registry(dir_path) does."
                 )
             try:
+                adata = _as_set_up(cells, registry, setup_args)
                 cls.setup_anndata(adata, source_registry=registry, **setup_args)
             except (AttributeError, LookupError, TypeError) as error:
-                raise ValueError(f"adata can't be set up as {path} says: {error}") from error
+                problem = error.args[0] if error.args else error
+                raise ValueError(f"adata can't be set up as {path} says: {problem}") from error
         with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and not needed
             model = cls(None if isinstance(adata, bool) else adata, registry, **parameters)
         with only_data_of_a_model(path):
@@ -196,7 +205,7 @@ class SavedAsData(BaseModelClass):
         model.to_device(torch_device)
         model.module.eval()
         if not isinstance(adata, bool):
-            model._validate_anndata(adata)
+            forget_anndata(cls, adata)
         return model
 
     @staticmethod
@@ -298,6 +307,35 @@ def _locate(folder: Path, prefix: str | None, backup_url: str | None) -> Path:
     except requests.RequestException as error:
         raise ConnectionError(f"Cannot download {path.name} from {backup_url}: {error}") from error
     return path
+
+
+def _as_set_up(adata: AnnData, registry: dict[str, Any], setup_args: dict[str, Any]) -> AnnData:
+    """What a model needs of its data, in an AnnData of its own: the user's stays as it is.
+
+    Categories are names there and in the registry, whatever kind of values the columns hold.
+    """
+    keys = {
+        argument.removesuffix("_key"): key
+        for argument, key in setup_args.items()
+        if argument.endswith("_key") and key is not None
+    }
+    check_has(adata, setup_args["layer"], keys.values())
+    obs = pd.DataFrame(index=adata.obs_names)
+    for field, key in keys.items():
+        state = registry["field_registries"][field]["state_registry"]
+        known = batch_names(state["categorical_mapping"])
+        state["categorical_mapping"] = np.array(known, dtype=object)
+        codes = batch_codes(adata.obs[key], key, known)
+        obs[key] = pd.Categorical(np.array(known, dtype=object)[codes], categories=known)
+    layer = setup_args["layer"]
+    matrix = adata.X if layer is None else adata.layers[layer]
+    matrix = matrix.tocsr() if sparse.issparse(matrix) else matrix
+    return anndata.AnnData(
+        matrix if layer is None else None,
+        obs=obs,
+        var=adata.var.copy(),
+        layers={} if layer is None else {layer: matrix},
+    )
 
 
 def _saved_anndata(path: Path) -> AnnData | bool:

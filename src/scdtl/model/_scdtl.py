@@ -12,9 +12,12 @@ from scvi.data import AnnDataManager
 from scvi.data.fields import CategoricalObsField, LayerField
 from scvi.model.base import UnsupervisedTrainingMixin
 
-from scdtl._compat import check_one_device, one_process, quiet_lightning
+from scdtl._compat import check_one_device, forget_data_with, one_process, quiet_lightning
 from scdtl._constants import REGISTRY_KEYS
-from scdtl._totals import gene_totals
+from scdtl.data._checks import check_input
+from scdtl.data._features import refuse_other_features
+from scdtl.data._totals import gene_totals
+from scdtl.genes import match_genes, warn_of_ambiguous
 from scdtl.model._calibration import (
     bulk_helps,
     calibrate,
@@ -28,8 +31,6 @@ from scdtl.model._saving import SavedAsData, refuse_checkpoints_to_open
 from scdtl.model._transfer import co_expression_order, transfer
 from scdtl.module._gene_order import MAX_CELLS, columns_at, gene_vectors, order_by_similarity
 from scdtl.module._scdtl import SCDTLModule
-from scdtl.pretrained import match_genes
-from scdtl.pretrained._genes import warn_of_ambiguous
 from scdtl.train._interrupt import StopOnInterrupt
 from scdtl.train._molecules import MAX_TRAINING_CELLS, MoleculeSplitter
 from scdtl.train._plan import SCDTLTrainingPlan
@@ -41,7 +42,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from scipy import sparse
 
-    from scdtl.pretrained import BulkWeights, GeneMatches
+    from scdtl.genes import GeneMatches
+    from scdtl.pretrained import BulkWeights
 
 logger = logging.getLogger(__name__)
 
@@ -103,12 +105,11 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         dropout_rate: float = 0.1,
         patch_size: int = 64,
     ):
-        if adata is not None and not adata.var_names.is_unique:
-            raise ValueError("adata.var_names are not unique: call adata.var_names_make_unique().")
         # Drawn once, for the first weights and for the split: molecules that were held out stay so
         # when training goes on.
         self.seed_ = int(torch.randint(2**31, (1,), device="cpu"))
         super().__init__(adata, registry)
+        forget_data_with(self)
         stats = self.summary_stats
         with torch.random.fork_rng(devices=[]):  # what is drawn later does not depend on its size
             torch.default_generator.manual_seed(self.seed_)
@@ -149,6 +150,11 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         **kwargs
             Passed on by :meth:`load`.
 
+        Raises
+        ------
+        ValueError, TypeError, KeyError
+            If the layer does not hold raw counts of genes, or cells have no batch.
+
         Examples
         --------
         >>> import scdtl
@@ -156,8 +162,10 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         >>> scdtl.SCDTL.setup_anndata(adata, batch_key="batch")
         """
         setup_method_args = cls._get_setup_method_args(**locals())
+        refuse_other_features(adata)
+        check_input(adata, layer=layer, batch_key=batch_key)
         fields = [
-            LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=True),
+            LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=False),  # checked above
             CategoricalObsField(REGISTRY_KEYS.BATCH_KEY, batch_key),
         ]
         manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)
@@ -205,8 +213,8 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         """Gather bulk weights by gene; genes unknown to bulk start at zero."""
         position = matches.position
         known = position >= 0
-        # A gene is the same by whatever name bulk knows it.
-        self.gene_keys_[known] = gene_keys(weights.genes)[position[known]]
+        in_bulk = [weights.genes[at] if at >= 0 else None for at in position]
+        self.gene_keys_ = gene_keys(self.get_var_names(), in_bulk)
         self._set_gene_order(
             lambda genes, counts: co_expression_order(weights, position[genes], counts)
         )
@@ -241,7 +249,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
 
         What is computed of these does not depend on the order of cells and genes in the data.
         """
-        counts, batch_index = self._registered(self.adata)
+        counts, batch_index = self._registered()
         cells = shuffled_cells(counts, batch_index, self.gene_keys_, seed)[:n_cells]
         drawn = columns_at(counts[cells], np.argsort(np.argsort(self.gene_keys_)))
         drawn.sum_duplicates()
@@ -255,7 +263,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         ``order_of`` sorts the others, given their positions and the counts of some cells.
         """
         by_key = np.argsort(self.gene_keys_)
-        has_counts = gene_totals(self._registered(self.adata)[0])[by_key] > 0
+        has_counts = gene_totals(self._registered()[0])[by_key] > 0
         _, sample = self._draw(0, MAX_CELLS)
         genes = by_key[has_counts]
         order = [genes[order_of(genes, sample[:, has_counts])], by_key[~has_counts]]
@@ -315,7 +323,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         is_fresh = not (self.transfer_ or self.is_trained_)
         if is_fresh:
             self._set_gene_order(lambda _, counts: order_by_similarity(gene_vectors(counts)))
-        counts, batch_index = self._registered(self.adata)
+        counts, batch_index = self._registered()
         cells, drawn = self._draw(self.seed_, max_training_cells)
         drawn = columns_at(drawn, self._gene_position()[np.argsort(self.gene_keys_)])
         molecules = self._data_splitter_cls(

@@ -40,6 +40,7 @@ def one_panel(
     size
         Width and height of a new figure in inches.
     """
+    _check_save(save)
     if ax is not None:
         yield ax
         _finish(ax, show, save)
@@ -73,6 +74,7 @@ def panels(
     legend_width
         Inches to the right of the panels.
     """
+    _check_save(save)
     from matplotlib import pyplot as plt
 
     n_columns = min(n_panels, N_COLUMNS)
@@ -86,6 +88,11 @@ def panels(
     except BaseException:
         plt.close(figure)
         raise
+
+
+def _check_save(save: object) -> None:
+    if isinstance(save, bool):  # scanpy takes True for a name of its own choice
+        raise TypeError(f"save={save} names no file: give one, as save='figure.png'.")
 
 
 def _finish(ax: Axes, show: bool | None, save: str | os.PathLike[str] | None) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from scdtl._constants import DEFAULT_KEY
 from scdtl.pl._axes import GREY, one_panel, panels
-from scdtl.pl._points import colours_of, draw_cells, legend_width
+from scdtl.pl._points import Colours, colours_of_column, draw_cells, is_gene, legend_width
 from scdtl.pl._results import column, columns_of, counts_of, part_of_results, results
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from matplotlib.axes import Axes
+
+    from scdtl.pl._points import Points
 
 _UNITS = {
     "log1p": ("log1p CP10k", "log1p CP10k"),
@@ -53,7 +55,8 @@ def observed_vs_imputed(
     layer
         Layer with the raw counts; ``None`` for that which was imputed.
     color
-        Column of ``obs``: categories get a legend, numbers a colour bar.
+        Column of ``obs``, or a gene, whose imputed expression it is then. Categories get a legend
+        and the colours in ``uns[f"{color}_colors"]``, if there are some; numbers a colour bar.
     ax
         Where to draw a single gene; ``None`` for a new figure.
     show
@@ -68,7 +71,7 @@ def observed_vs_imputed(
     Raises
     ------
     KeyError
-        If there are no results of that name, or a gene, layer or column is missing.
+        If there are no results of that name, or a gene, layer or colour is unknown.
     ValueError
         If the counts are no raw counts, or ``ax`` is given for a list of genes.
 
@@ -82,8 +85,9 @@ def observed_vs_imputed(
     names = [genes] if isinstance(genes, str) else list(genes)
     if ax is not None and not isinstance(genes, str):
         raise ValueError("ax is for one gene, given by its name; leave it out for a list of them.")
-    expression, (observed_unit, imputed_unit) = _read(adata, names, key, layer)
-    colours = colours_of(adata, color)
+    expression, (observed_unit, imputed_unit), colours = _read(adata, names, color, key, layer)
+    if colours is not None:
+        colours = colours._replace(values=colours.values[-1:])
     labels = {
         "xlabel": f"observed ({observed_unit})",
         "ylabel": f"imputed ({imputed_unit})",
@@ -126,7 +130,9 @@ def gene_scatter(
     layer
         Layer with the raw counts; ``None`` for that which was imputed.
     color
-        Column of ``obs``: categories get a legend, numbers a colour bar.
+        Column of ``obs``, or a gene: its observed expression on the left, imputed on the right.
+        Categories get a legend and the colours in ``uns[f"{color}_colors"]``, if there are some;
+        numbers a colour bar.
     show
         Show the figure; ``None`` does so in interactive sessions only.
     save
@@ -139,7 +145,7 @@ def gene_scatter(
     Raises
     ------
     KeyError
-        If there are no results of that name, or a gene, layer or column is missing.
+        If there are no results of that name, or a gene, layer or colour is unknown.
     ValueError
         If the counts are no raw counts.
 
@@ -155,8 +161,7 @@ def gene_scatter(
     >>> scdtl.pp.impute(adata, bulk=None, max_epochs=1, verbose=False)
     >>> axes = scdtl.pl.gene_scatter(adata, "GENE0", "GENE1", color="cell_type", show=False)
     """
-    expression, units = _read(adata, [x, y], key, layer)
-    colours = colours_of(adata, color)
+    expression, units, colours = _read(adata, [x, y], color, key, layer)
     (observed_x, imputed_x), (observed_y, imputed_y) = expression
     with panels(2, show, save, legend_width(colours)) as axes:
         draw_cells(axes, [(observed_x, observed_y), (imputed_x, imputed_y)], colours)
@@ -169,9 +174,9 @@ def gene_scatter(
 def _compare(
     axes: list[Axes],
     names: list[str],
-    expression: list[tuple[np.ndarray, np.ndarray]],
+    expression: Points,
     labels: dict[str, Any],
-    colours: Any,
+    colours: Colours | None,
 ) -> None:
     draw_cells(axes, expression, colours)
     for ax, name in zip(axes, names, strict=True):
@@ -181,12 +186,15 @@ def _compare(
 
 
 def _read(
-    adata: AnnData, genes: list[str], key: str, layer: str | None
-) -> tuple[list[tuple[np.ndarray, np.ndarray]], tuple[str, str]]:
-    """Observed and imputed expression of each gene, and the units of both."""
+    adata: AnnData, genes: list[str], color: str | None, key: str, layer: str | None
+) -> tuple[Points, tuple[str, str], Colours | None]:
+    """Observed and imputed expression of each gene, the units of both, and the cells' colours."""
     entry = results(adata, key)
     positions = columns_of(adata.var_names, genes)
-    _check_imputed(entry["params"], genes)
+    gene_of_color = [color] if color is not None and is_gene(adata, color) else []
+    if gene_of_color:
+        positions = np.append(positions, columns_of(adata.var_names, gene_of_color))
+    _check_imputed(entry["params"], [*genes, *gene_of_color])
     imputed = part_of_results(adata, "layers", key)
     counts = counts_of(adata, entry, layer)
     depth = np.asarray(counts.sum(axis=1), dtype=float).ravel()
@@ -195,7 +203,12 @@ def _read(
         (_on_scale(column(counts, at), depth, scale, size), column(imputed, at))
         for at in positions
     ]
-    return expression, _UNITS[scale]
+    colours = None
+    if gene_of_color:
+        colours = Colours(f"{color} ({_UNITS[scale][1]})", list(expression.pop()))
+    elif color is not None:
+        colours = colours_of_column(adata, color)
+    return expression, _UNITS[scale], colours
 
 
 def _check_imputed(params: Mapping[str, Any], genes: list[str]) -> None:

@@ -1,8 +1,8 @@
-"""Cells as points, in colours of a column of obs."""
+"""Cells as points, in colours of a column of obs or of a gene."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -20,53 +20,92 @@ from scdtl.pl._axes import (
 )
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from collections.abc import Sequence
+
     from anndata import AnnData
     from matplotlib.axes import Axes
 
+    Points = list[tuple[np.ndarray, np.ndarray]]
+
 _COLOURS = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY_BLUE, YELLOW, BLACK)
 _MARKERS = ("o", "^", "s", "D", "v")
+_LEGEND_ROWS = 12
 # An image within a vector file: a point per cell would make it large.
 _STYLE: dict[str, Any] = {"s": 10, "alpha": 0.4, "linewidths": 0, "rasterized": True}
 
 
-def colours_of(adata: AnnData, color: str | None) -> pd.Series | None:
-    """Return the column of ``obs`` that gives the colours.
+class Colours(NamedTuple):
+    """What gives the cells their colours: categories, which have names, or numbers."""
+
+    label: str
+    values: list[np.ndarray]
+    """For each panel, or one for all; of categories their codes, negative for none."""
+    names: Sequence[str] | None = None
+    palette: Sequence[str] | None = None
+
+
+def is_gene(adata: AnnData, color: str) -> bool:
+    """Whether a colour is that of a gene; a column of ``obs`` comes first, as in scanpy.
 
     Parameters
     ----------
     adata
         Cells.
     color
-        Name of the column; ``None`` for one colour.
+        Name of the gene or column.
     """
-    if color is None:
-        return None
-    if color not in adata.obs:
-        there = ", ".join(map(str, adata.obs.columns)) or "none"
-        raise KeyError(f"color {color!r} is not a column of adata.obs; there are: {there}.")
-    return adata.obs[color]
+    if not isinstance(color, str):
+        raise TypeError(f"color must be the name of one gene or column of obs, not {color!r}.")
+    if color in adata.obs:
+        return False
+    if color in adata.var_names:
+        return True
+    there = ", ".join(map(str, adata.obs.columns)) or "none"
+    raise KeyError(
+        f"color {color!r} is not a column of adata.obs (there are: {there}), nor a gene (names "
+        f"look like {', '.join(map(repr, adata.var_names[:3]))})."
+    )
 
 
-def legend_width(colours: pd.Series | None) -> float:
+def colours_of_column(adata: AnnData, color: str) -> Colours:
+    """Return the colours of a column of ``obs``; for categories those in ``uns``, if any.
+
+    Parameters
+    ----------
+    adata
+        Cells.
+    color
+        Name of the column.
+    """
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    column = adata.obs[color]
+    if is_numeric_dtype(column) and not is_bool_dtype(column):
+        return Colours(color, [column.to_numpy(dtype=float, na_value=np.nan)])
+    categorical = column.astype("category").cat
+    names = [str(name) for name in categorical.categories]
+    palette = _valid_palette(adata.uns.get(f"{color}_colors"), len(names))
+    return Colours(color, [categorical.codes.to_numpy()], names, palette)
+
+
+def legend_width(colours: Colours | None) -> float:
     """Return the inches that a legend or colour bar takes to the right of the panels.
 
     Parameters
     ----------
     colours
-        Of :func:`colours_of`.
+        Of the cells; ``None`` for one colour.
     """
     if colours is None:
         return 0
-    if _are_numbers(colours):
+    if colours.names is None:
         return 0.8
-    names = [str(name) for name in [colours.name, *colours.unique()]]
-    return 0.5 + 0.09 * max(map(len, names))
+    widest = max(map(len, ["none", *colours.names]))
+    width = _n_legend_columns(colours) * (0.4 + 0.08 * widest)
+    return 0.2 + max(width, 0.09 * len(colours.label))
 
 
-def draw_cells(
-    axes: list[Axes], points: list[tuple[np.ndarray, np.ndarray]], colours: pd.Series | None
-) -> None:
+def draw_cells(axes: list[Axes], points: Points, colours: Colours | None) -> None:
     """Draw the cells on each panel, with one legend or colour bar for all.
 
     Parameters
@@ -76,62 +115,77 @@ def draw_cells(
     points
         x and y of each cell, for each panel.
     colours
-        Of :func:`colours_of`.
+        Of the cells; ``None`` for one colour.
     """
     if colours is None:
         for ax, (x, y) in zip(axes, points, strict=True):
             ax.scatter(x, y, color=BLUE, **_STYLE)
-    elif _are_numbers(colours):
-        _draw_numbers(axes, points, colours)
-    else:
-        for ax, (x, y) in zip(axes, points, strict=True):
-            _draw_categories(ax, x, y, colours)
-        top_right = axes[min(len(axes), N_COLUMNS) - 1]
-        legend = top_right.legend(
-            title=colours.name,
-            frameon=False,
-            markerscale=1.5,
-            loc="upper left",
-            bbox_to_anchor=(1, 1),
-        )
-        for handle in legend.legend_handles:
-            if handle is not None:
-                handle.set_alpha(1)
+        return
+    one_for_all = len(colours.values) == 1
+    values = colours.values * len(axes) if one_for_all else colours.values
+    if colours.names is None:
+        _draw_numbers(axes, points, values, colours.label)
+        return
+    for ax, (x, y), codes in zip(axes, points, values, strict=True):
+        _draw_categories(ax, x, y, codes, colours)
+    legend = axes[min(len(axes), N_COLUMNS) - 1].legend(
+        title=colours.label,
+        frameon=False,
+        markerscale=1.5,
+        loc="upper left",
+        bbox_to_anchor=(1, 1),
+        ncols=_n_legend_columns(colours),
+        columnspacing=1,
+        handletextpad=0.4,
+    )
+    for handle in legend.legend_handles:
+        if handle is not None:
+            handle.set_alpha(1)
 
 
-def _are_numbers(colours: pd.Series) -> bool:
-    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+def _valid_palette(palette: Any, n_categories: int) -> Sequence[str] | None:
+    """A palette as scanpy writes it, if it has a colour for each category."""
+    from matplotlib.colors import is_color_like
 
-    return is_numeric_dtype(colours) and not is_bool_dtype(colours)
+    is_valid = np.ndim(palette) == 1 and len(palette) >= n_categories
+    return palette if is_valid and all(map(is_color_like, palette)) else None
 
 
-def _draw_numbers(
-    axes: list[Axes], points: list[tuple[np.ndarray, np.ndarray]], colours: pd.Series
-) -> None:
+def _n_legend_columns(colours: Colours) -> int:
+    n_entries = len(np.unique(np.concatenate(colours.values)))
+    return max(1, -(-n_entries // _LEGEND_ROWS))
+
+
+def _draw_numbers(axes: list[Axes], points: Points, values: list[np.ndarray], label: str) -> None:
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
 
-    values = colours.to_numpy(dtype=float, na_value=np.nan)
+    finite = np.concatenate(values)
+    finite = finite[np.isfinite(finite)]
+    norm = Normalize(finite.min(), finite.max()) if len(finite) else Normalize(0, 1)
     colormap = colormaps["viridis"].with_extremes(bad=GREY)
-    for ax, (x, y) in zip(axes, points, strict=True):
-        drawn = ax.scatter(x, y, c=values, cmap=colormap, plotnonfinite=True, **_STYLE)
-    opaque = ScalarMappable(drawn.norm, colormap)
-    axes[0].figure.colorbar(opaque, ax=axes, label=str(colours.name))
+    for ax, (x, y), of_panel in zip(axes, points, values, strict=True):
+        ax.scatter(x, y, c=of_panel, cmap=colormap, norm=norm, plotnonfinite=True, **_STYLE)
+    axes[0].figure.colorbar(ScalarMappable(norm, colormap), ax=axes, label=label)  # opaque
 
 
-def _draw_categories(ax: Axes, x: np.ndarray, y: np.ndarray, colours: pd.Series) -> None:
-    categorical = colours.astype("category").cat
-    codes = categorical.codes.to_numpy()
-    if (codes < 0).any():
-        ax.scatter(x[codes < 0], y[codes < 0], color=GREY, label="none", **_STYLE)
-    for code, name in enumerate(categorical.categories):
+def _draw_categories(
+    ax: Axes, x: np.ndarray, y: np.ndarray, codes: np.ndarray, colours: Colours
+) -> None:
+    for code in np.unique(codes):
         of_category = codes == code
-        if of_category.any():
-            ax.scatter(
-                x[of_category],
-                y[of_category],
-                color=_COLOURS[code % len(_COLOURS)],
-                marker=_MARKERS[code // len(_COLOURS) % len(_MARKERS)],
-                label=str(name),
-                **_STYLE,
-            )
+        style = _STYLE | _look(code, colours)
+        ax.scatter(x[of_category], y[of_category], **style)
+
+
+def _look(code: int, colours: Colours) -> dict[str, Any]:
+    assert colours.names is not None
+    if code < 0:
+        return {"color": GREY, "label": "none"}
+    if colours.palette is not None:
+        return {"color": colours.palette[code], "label": colours.names[code]}
+    # Of more categories than colours, the marker tells.
+    marker = _MARKERS[code // len(_COLOURS) % len(_MARKERS)]
+    color = _COLOURS[code % len(_COLOURS)]
+    return {"color": color, "marker": marker, "label": colours.names[code]}

@@ -70,7 +70,7 @@ def counts_of(adata: AnnData, entry: Mapping[str, Any], layer: str | None) -> An
     layer
         Layer with the raw counts; ``None`` for that of the run.
     """
-    from scdtl.pp._check import check_counts
+    from scdtl.data._raw_counts import check_counts
 
     layer = entry["params"].get("layer") if layer is None else layer
     if layer is not None and layer not in adata.layers:

@@ -13,17 +13,20 @@ from anndata import AnnData
 from scdtl._compat import check_one_device, forget_anndata
 from scdtl._constants import DEFAULT_BULK, DEFAULT_KEY
 from scdtl._random import local_seed
+from scdtl.data._batches import named_batches
+from scdtl.data._checks import check_names, check_numbers
+from scdtl.data._counts import in_blocks, is_in_memory, read_in_blocks, training_rows
+from scdtl.data._features import is_gene, note_other_features
+from scdtl.data._raw_counts import checked_counts, note_oddities
+from scdtl.genes import in_words
 from scdtl.model import SCDTL
 from scdtl.model._bulk_weights import as_weights
 from scdtl.model._scales import check_scale
-from scdtl.pp._check import check_names, check_numbers, checked_counts, note_empty
-from scdtl.pp._counts import in_blocks, is_in_memory, read_in_blocks, training_rows
 from scdtl.pp._lazy import rows_per_block
 from scdtl.pp._memory import check_memory
 from scdtl.pp._provenance import hashes_of_call, name_of_bulk, plain, provenance, unboxed
 from scdtl.pp._results import Wanted, at_once, on_access
 from scdtl.pp._store import Store, in_pandas, require
-from scdtl.pretrained._genes import in_words
 from scdtl.train._molecules import MAX_TRAINING_CELLS
 
 if TYPE_CHECKING:
@@ -78,7 +81,8 @@ def impute(
     Parameters
     ----------
     adata
-        Cells × genes with raw counts (sparse or dense), gene names in ``var_names``. With ``out``
+        Cells × genes with raw counts (sparse or dense), gene names in ``var_names``. Features that
+        are no genes by ``var["feature_types"]`` are left out and zero in the layer. With ``out``
         or ``lazy`` it may be backed by an .h5ad file, or hold dask arrays, as from
         :func:`anndata.experimental.read_lazy`: training then reads a sample of the cells, and
         the rest is read block by block.
@@ -86,12 +90,12 @@ def impute(
         Layer with the raw counts; ``None`` for ``adata.X``.
     bulk
         Where the network starts: name of released weights (``scdtl.pretrained.available``;
-        others than ``"human"`` are downloaded when first used), path of a weight file, a trained
-        :class:`scdtl.BulkDAE`, own bulk samples, or ``None`` for no transfer. Own samples are an
-        AnnData of samples × genes, or the path of its ``.h5ad`` file, as
-        :meth:`scdtl.BulkDAE.setup_anndata` takes it; a BulkDAE is trained on them first, with
-        ``obs["study"]`` and ``obs["unit"]`` if they are there. Weights that do not predict the
-        cells at hand are dropped with a message.
+        :func:`scdtl.pretrained.fetch` says where others than ``"human"`` come from), path of a
+        weight file, a trained :class:`scdtl.BulkDAE`, own bulk samples, or ``None`` for no
+        transfer. Own samples are an AnnData of samples × genes, or the path of its ``.h5ad``
+        file, as :meth:`scdtl.BulkDAE.setup_anndata` takes it; a BulkDAE is trained on them first,
+        with ``obs["study"]`` and ``obs["unit"]`` if they are there. Weights that do not predict
+        the cells at hand are dropped with a message.
     batch_key
         Column of ``obs`` with the batch of each cell.
     key_added
@@ -119,7 +123,7 @@ def impute(
     batch_size
         Cells per minibatch.
     accelerator, devices
-        As in scvi-tools: ``"auto"``, ``"cpu"``, ``"gpu"``, ``"mps"``.
+        As in scvi-tools: ``"auto"``, ``"cpu"``, ``"gpu"``, ``"mps"``; one device.
     random_state
         Seed. The same cells give the same numbers in whatever order cells and genes are. The
         caller's own random states are left alone.
@@ -151,7 +155,8 @@ def impute(
     this order, with both. These fields are written:
 
     ``layers[key_added]``
-        Imputed expression on ``scale``, float32; a dask array with ``out`` or ``lazy``.
+        Imputed expression on ``scale``, float32; a dask array with ``out`` or ``lazy``. Zero for
+        features that are no genes.
     ``layers[key_added + "_std"]``
         With ``return_std=True``, its standard deviation: rates are gamma-distributed around the
         mean.
@@ -167,8 +172,8 @@ def impute(
         worse than their mean, should not be read gene by gene; ``replace="trusted"`` leaves
         them as observed.
     ``uns[key_added]``
-        Parameters, weights (name, hash, how genes were matched), versions, training history and
-        the score on held-out molecules.
+        Parameters (those that are not ``None``), weights (name, hash, how genes were matched),
+        versions, why training ended, its history, and the score on held-out molecules.
 
     Raises
     ------
@@ -206,6 +211,8 @@ def impute(
         unboxed, (library_size, false_zero_rate, max_epochs, batch_size, random_state)
     )
     model_kwargs, train_kwargs = unboxed(model_kwargs), unboxed(train_kwargs)
+    if isinstance(bulk, str) and bulk.lower() == "none":  # as provenance and command line say it
+        bulk = None
     params = {
         "layer": layer,
         "bulk": name_of_bulk(bulk),
@@ -223,6 +230,7 @@ def impute(
         "model_kwargs": plain(model_kwargs or {}),
         "train_kwargs": plain(train_kwargs or {}),
     }
+    params = {name: value for name, value in params.items() if value is not None}
     check_names(
         adata,
         layer=layer,
@@ -230,30 +238,37 @@ def impute(
         key_added=key_added,
         genes=genes,
         may_be_backed=True,
+        may_be_view=copy,
     )
     check_numbers(random_state=random_state, batch_size=batch_size, max_epochs=max_epochs)
     check_one_device(devices, (train_kwargs or {}).get("strategy"))
     sizes = check_scale(scale, replace, library_size, return_std, false_zero_rate, adata.n_obs)
     in_memory = is_in_memory(adata, layer)
     _check_place(adata, in_memory, out, lazy, copy, genes, false_zero_rate, return_std)
-    store = None if out is None else Store(out)
+    store = None if out is None else Store(out, adata, key_added)
+    note_other_features(adata)
+    genes_at = np.flatnonzero(is_gene(adata))
+    names = adata.var_names[genes_at]
     if verbose is None:
         verbose = logger.isEnabledFor(logging.WARNING)
 
     batches = _batches(adata, batch_key)
     batch_index = batches.codes.astype(np.int64)
-    n_rows = rows_per_block(adata.n_vars, batch_size)
+    n_rows = rows_per_block(len(names), batch_size)
     if in_memory:
         rows = np.arange(adata.n_obs)
         counts = checked_counts(adata, layer)
-        note_empty(counts)
         blocks = None if out is None and not lazy else in_blocks(counts, n_rows)
     else:
         n_cells = (train_kwargs or {}).get("max_training_cells", MAX_TRAINING_CELLS)
         rows = training_rows(batch_index, n_cells, random_state)
         blocks = read_in_blocks(adata, layer, n_rows)
         counts = blocks[rows].compute()
+    note_oddities(counts)
     written = [key_added, f"{key_added}_std"][: 1 + return_std]
+    columns = None if len(names) == adata.n_vars else genes_at
+    if genes is not None:
+        columns = adata.var_names.get_indexer(list(genes))
     wanted = Wanted(
         genes=genes,
         scale=scale,
@@ -262,21 +277,21 @@ def impute(
         return_std=return_std,
         batch_size=batch_size,
         library_size=sizes,
-        columns=None if genes is None else adata.var_names.get_indexer(list(genes)),
-        n_genes=adata.n_vars,
+        columns=columns,
+        n_features=adata.n_vars,
     )
     with (
         local_seed(random_state),
-        _registered(adata, counts, rows, batches, batch_key, keep=return_model) as cells,
+        _registered(adata, names, layer, counts, rows, batches, batch_key) as cells,
     ):
-        weights = None if bulk is None else as_weights(bulk, adata.var_names, verbose)
+        weights = None if bulk is None else as_weights(bulk, names, verbose)
         if store is not None:
             sha256 = None if weights is None else weights.sha256
             store.take_up(hashes_of_call(adata, counts, batch_index, sha256, params))
         if store is not None and store.is_begun:
             model = SCDTL.load(str(store.model), cells, accelerator=accelerator)
         else:
-            with store.begun_with(adata, key_added) if store else nullcontext():
+            with store.begun() if store else nullcontext():
                 model = _model(cells, weights, model_kwargs)
                 model.train(
                     max_epochs=max_epochs,
@@ -288,9 +303,12 @@ def impute(
                 if store is not None:
                     model.save(str(store.model))
         about_genes = {
-            f"{key_added}_in_bulk": model.in_bulk_,
-            f"{key_added}_trust": model.held_out_["gene_deviance_explained"],
-            f"{key_added}_trusted": model.trusted_genes,
+            f"{key_added}_{name}": _of_features(values, genes_at, adata.n_vars, other)
+            for name, values, other in (
+                ("in_bulk", model.in_bulk_, False),
+                ("trust", model.held_out_["gene_deviance_explained"], np.nan),
+                ("trusted", model.trusted_genes, False),
+            )
         }
         entry = provenance(params, model)
         layers: Sequence[Any]
@@ -354,30 +372,41 @@ def _batches(adata: AnnData, batch_key: str | None) -> Any:
     """Batch of each cell, a pandas Categorical of names."""
     if batch_key is None:
         return pd.Categorical(np.zeros(adata.n_obs, dtype=np.int8))
-    return pd.Categorical(np.asarray(in_pandas(adata.obs)[batch_key].astype(str)))
+    return named_batches(in_pandas(adata.obs)[batch_key])
+
+
+def _of_features(
+    values: np.ndarray, genes_at: np.ndarray, n_features: int, other: object
+) -> np.ndarray:
+    """Values of genes among those of all features."""
+    result = np.full(n_features, other, dtype=values.dtype)
+    result[genes_at] = values
+    return result
 
 
 @contextmanager
 def _registered(
     adata: AnnData,
+    names: pd.Index,
+    layer: str | None,
     counts: sparse.csr_matrix,
     rows: np.ndarray,
     batches: Any,
     batch_key: str | None,
-    *,
-    keep: bool,
 ) -> Iterator[AnnData]:
-    """An AnnData of counts and batch alone, on which scvi-tools may leave its notes."""
-    cells = AnnData(counts, var=pd.DataFrame(index=adata.var_names))
+    """An AnnData of counts and batch alone, set up as the user's would be."""
+    layers = {} if layer is None else {layer: counts}
+    cells = AnnData(
+        counts if layer is None else None, var=pd.DataFrame(index=names), layers=layers
+    )
     cells.obs_names = adata.obs_names[rows]  # and not above, where anndata minds repeated ones
     if batch_key is not None:
         cells.obs[batch_key] = batches[rows]
-    SCDTL.setup_anndata(cells, batch_key=batch_key)
+    SCDTL.setup_anndata(cells, layer=layer, batch_key=batch_key)
     try:
         yield cells
     finally:
-        if not keep:
-            forget_anndata(SCDTL, cells)
+        forget_anndata(SCDTL, cells)
 
 
 def _model(

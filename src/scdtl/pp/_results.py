@@ -30,9 +30,9 @@ class Wanted:
     library_size
         Depth of the result per cell; ``None`` for the cell's own.
     columns
-        Positions of ``genes`` among all genes; ``None`` for all.
-    n_genes
-        Number of all genes.
+        Positions among all features of the genes to give; ``None`` where all features are.
+    n_features
+        Number of all features.
     """
 
     genes: Sequence[str] | None
@@ -43,7 +43,7 @@ class Wanted:
     batch_size: int
     library_size: np.ndarray | None
     columns: np.ndarray | None
-    n_genes: int
+    n_features: int
 
     def block_imputer(self, model: SCDTL) -> BlockImputer:
         """What imputes a block of cells, whatever becomes of the model.
@@ -56,7 +56,13 @@ class Wanted:
         imputer = model._imputer(
             model._query(None), self.genes, self.scale, self.replace, self.false_zero_rate
         )
-        return BlockImputer(imputer.copied(), self.columns, self.n_genes, self.batch_size)
+        return BlockImputer(
+            imputer.copied(),
+            self.columns,
+            self.n_features,
+            self.genes is not None,
+            self.batch_size,
+        )
 
 
 def at_once(model: SCDTL, wanted: Wanted, verbose: bool) -> tuple[list[Any], np.ndarray]:
@@ -83,7 +89,10 @@ def at_once(model: SCDTL, wanted: Wanted, verbose: bool) -> tuple[list[Any], np.
         return_numpy=True,
     )
     arrays = imputed if isinstance(imputed, tuple) else (imputed,)
-    layers = [in_place_of(array, wanted.columns, wanted.n_genes) for array in arrays]
+    stores_columns = wanted.genes is not None
+    layers = [
+        in_place_of(array, wanted.columns, wanted.n_features, stores_columns) for array in arrays
+    ]
     return layers, model.get_latent_representation(batch_size=wanted.batch_size)
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 from anndata import AnnData
 
 from scdtl._compat import layer_names
 from scdtl._files import written_whole
+from scdtl._writable import make_writable, nullable_strings
 from scdtl.pp._blocks import each_block
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def require(*packages: str) -> None:
             importlib.import_module(package)
         except ImportError as error:
             raise ImportError(
-                f"out= and lazy= need {package}: pip install 'scdtl[large]'."
+                f"out=, lazy= and .zarr stores need {package}: pip install 'scdtl[large]'."
             ) from error
 
 
@@ -64,11 +64,15 @@ class Store:
     ----------
     path
         Where the store will be.
+    adata
+        As in :func:`scdtl.pp.impute`; all of it but earlier results will be in the store.
+    key_added
+        Name of the results.
 
     Raises
     ------
     ValueError, FileNotFoundError, PermissionError
-        If the path is taken or can't be written to.
+        If the path is taken or can't be written to, or a part of `adata` can't be written.
 
     Notes
     -----
@@ -77,12 +81,14 @@ class Store:
     are written again.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike, adata: AnnData, key_added: str):
         self.path = Path(path).absolute()
         self.partial = self.path.with_name(f"{self.path.name}.partial")
         self.growing = self.partial / self.path.name
         self.call: dict[str, str] = {}
         self.n_done: int | None = None
+        if self.path.suffix == ".h5ad":
+            raise ValueError(f"out= writes a zarr store: name it {self.path.stem}.zarr.")
         if self.path.exists():
             raise ValueError(f"{self.path} exists already: delete it first, or name another out.")
         if not self.path.parent.is_dir():
@@ -93,6 +99,8 @@ class Store:
             own = {self.path.name, _MODEL, _PROGRESS}
             if not {entry.name for entry in self.partial.iterdir()} <= own:
                 raise ValueError(f"{self.partial} was not written by scdtl. {self._advice}")
+        self._content = _without_results(adata, key_added)
+        make_writable(self._content, self.path)
 
     @property
     def _advice(self) -> str:
@@ -134,18 +142,8 @@ class Store:
         return self.partial / _MODEL
 
     @contextmanager
-    def begun_with(self, adata: AnnData, key_added: str) -> Iterator[None]:
-        """Write all that the user's AnnData holds; after an error in what follows, nothing stays.
-
-        That it can be written shows before training.
-
-        Parameters
-        ----------
-        adata
-            As in :func:`scdtl.pp.impute`.
-        key_added
-            Name of the results; earlier ones are left out.
-        """
+    def begun(self) -> Iterator[None]:
+        """Write what the user's AnnData holds; after an error in what follows, nothing stays."""
         import zarr
         from anndata.io import write_elem
 
@@ -153,7 +151,8 @@ class Store:
         self.partial.mkdir()
         try:
             root = zarr.open_group(str(self.growing), mode="w", zarr_format=_ZARR_FORMAT)
-            write_elem(root, "/", _without_results(adata, key_added))
+            with nullable_strings():
+                write_elem(root, "/", self._content)
             yield
         except BaseException:
             shutil.rmtree(self.partial, ignore_errors=True)
@@ -189,9 +188,10 @@ class Store:
 
         root = self._open()
         var = read_elem(root["var"])
-        write_elem(root, "var", var.assign(**about_genes))
+        with nullable_strings():
+            write_elem(root, "var", var.assign(**about_genes))
         write_elem(root["uns"], key_added, provenance)
-        shape, n_rows = counts.shape, counts.chunksize[0]
+        shape, n_rows = (counts.shape[0], imputer.n_features), counts.chunksize[0]
         for part, name in enumerate(names):
             if imputer.gives_sparse(part):
                 _make_csr(root, f"layers/{name}", shape[1])
@@ -303,26 +303,27 @@ def _without_results(adata: AnnData, key_added: str) -> AnnData:
         obs=in_pandas(adata.obs),
         var=in_pandas(adata.var),
         uns={name: entry for name, entry in adata.uns.items() if name != key_added},
-        obsm={name: entry for name, entry in adata.obsm.items() if name != f"X_{key_added}"},
+        obsm={name: in_pandas(x) for name, x in adata.obsm.items() if name != f"X_{key_added}"},
         layers={name: adata.layers[name] for name in layer_names(adata) if name not in own},
-        varm=dict(adata.varm),
+        varm={name: in_pandas(entry) for name, entry in adata.varm.items()},
         obsp=dict(adata.obsp),
         varp=dict(adata.varp),
     )
     if adata.raw is not None and not adata.isbacked:
-        result.raw = adata.raw.to_adata()
+        raw = adata.raw
+        result.raw = AnnData(raw.X, var=in_pandas(raw.var), varm=dict(raw.varm))
     return result
 
 
-def in_pandas(table: Any) -> pd.DataFrame:
-    """The ``obs`` or ``var`` of an AnnData as a DataFrame, also of a lazy one.
+def in_pandas(table: Any) -> Any:
+    """A table that :func:`anndata.experimental.read_lazy` gives, as a DataFrame.
 
     Parameters
     ----------
     table
-        DataFrame, or what :func:`anndata.experimental.read_lazy` gives in its place.
+        Anything else is given back as it is.
     """
-    return table if isinstance(table, pd.DataFrame) else table.to_memory()
+    return table.to_memory() if hasattr(table, "to_memory") else table
 
 
 def _write_block(

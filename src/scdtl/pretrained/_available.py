@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from scdtl.pretrained._fetch import cached_path, shipped_path, url
+from scdtl.pretrained._fetch import places, url
 from scdtl.pretrained._registry import find, read_registry
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
 _COLUMNS = (
@@ -20,7 +23,7 @@ _COLUMNS = (
     "licence",
     "sha256",
     "shipped",
-    "cached",
+    "local",
     "description",
 )
 
@@ -43,9 +46,9 @@ def available() -> pd.DataFrame:
     ``sha256``
         Hash of the file.
     ``shipped``
-        Whether the package contains the file, so that it is never downloaded.
-    ``cached``
-        Whether the cache has a file of that name and size.
+        Whether the package contains the file.
+    ``local``
+        Whether a file of that name and size is on this machine, where :func:`fetch` looks.
     ``description``
         Which samples these were.
 
@@ -73,8 +76,8 @@ def info(name: str) -> dict[str, Any]:
     Returns
     -------
     As in :func:`available`, and ``version`` of the release, ``n_hidden`` and ``n_latent`` of the
-    network, ``trained`` (when and with what), ``file``, ``bytes``, ``url`` to download from, and
-    ``path`` of the file, where it is or where :func:`fetch` will put it.
+    network, ``trained`` (when and with what), ``file``, ``bytes``, ``path`` of the file (``None``
+    if it is not on this machine) and ``url`` to download it from (``None`` if no address is set).
 
     Raises
     ------
@@ -88,12 +91,16 @@ def info(name: str) -> dict[str, Any]:
     'human.safetensors'
     """
     entry = find(name)
-    shipped, cached = shipped_path(entry), cached_path(entry)
     facts = asdict(entry)
-    del facts["base_url"]  # url has it, or the mirror's
+    del facts["base_url"]  # url has it, or that of the settings
+    path = next((path for path in places(entry) if _has_size(path, entry.bytes)), None)
     return facts | {
         "url": url(entry),
-        "path": str(shipped if shipped.is_file() else cached),
-        "shipped": shipped.is_file(),
-        "cached": cached.is_file() and cached.stat().st_size == entry.bytes,
+        "path": None if path is None else str(path),
+        "shipped": os.path.isfile(places(entry)[0]),
+        "local": path is not None,
     }
+
+
+def _has_size(path: Path, n_bytes: int) -> bool:
+    return os.path.isfile(path) and path.stat().st_size == n_bytes

@@ -1,14 +1,18 @@
-"""Fetching released weights: from the package, the cache or, by pooch, the network."""
+"""Finding released weights: on this machine or, by pooch, at an address that was set."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import logging
+import os
 from functools import partial
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import pooch
 import requests
@@ -25,22 +29,23 @@ logger = logging.getLogger(__name__)
 
 RETRIES = 3
 TIMEOUT = (10.0, 30.0)  # seconds: to connect, and from one piece of the file to the next
-# GitHub keeps the files of a release on hosts of its own, and redirects to them.
-_STORAGE = {"github.com": ".githubusercontent.com"}
 _TRANSIENT = (408, 429)  # statuses below 500 that may pass: timeout, too many requests
-_FOLDER = Path(__file__).parent
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+_PACKAGE = Path(__file__).parent
 _TEMPORARY = "tmp????????"  # how pooch calls a file that is not whole
 
 
 def fetch(name: str, *, verbose: bool | None = None) -> Path:
-    """Return a local file of released weights, downloaded if it has to be.
+    """Return a local file of released weights.
 
-    Looks into the package, then into the cache (``scdtl.settings.cache_dir``), and downloads
-    what is in neither. Nothing is returned, and nothing downloaded is kept, unless its sha256 is
-    that of the registry. A broken transfer is tried again three times, after 1, 2 and 3 seconds;
-    it is broken if connecting takes more than 10 seconds, or the next piece of the file more than
-    30. A server that sends us to another host is not followed (but GitHub to its file storage),
-    and no more is taken from it than the size in the registry.
+    Looks into the package; into ``scdtl.settings.base_url`` if that is a folder; into ``weights/``
+    of the repository if scdtl was installed from a copy of it, editable or not; and into the
+    cache (``scdtl.settings.cache_dir``). What is in none of them is downloaded to the cache if
+    ``base_url`` is an https address, and is an error otherwise: there is no address by default.
+
+    No file is returned unless its sha256 is that of the registry. A broken transfer is tried again
+    three times, after 1, 2 and 3 seconds; it is broken if connecting takes more than 10 seconds,
+    or the next piece of the file more than 30.
 
     Parameters
     ----------
@@ -56,11 +61,12 @@ def fetch(name: str, *, verbose: bool | None = None) -> Path:
 
     Raises
     ------
-    ValueError
-        If there are no weights of that name, or a file's sha256 is wrong: the downloaded one's,
-        offline the cached one's, or that of the file in the package.
     FileNotFoundError
-        If the weights are not on this machine and ``scdtl.settings.offline`` is set.
+        If the weights are not on this machine, and ``base_url`` is no address or
+        ``scdtl.settings.offline`` is set.
+    ValueError
+        If there are no weights of that name, ``base_url`` is an address without https, or the
+        sha256 of the downloaded file or of that in the package is wrong.
     ConnectionError
         If the download fails.
     OSError
@@ -105,9 +111,10 @@ def clear_cache() -> None:
             folder.rmdir()
 
 
-def shipped_path(entry: Entry) -> Path:
-    """Where the file is if the package contains it."""
-    return _FOLDER / entry.file
+def places(entry: Entry) -> list[Path]:
+    """Where on this machine the file may be, in the order in which it is looked for."""
+    folders = [_PACKAGE, _folder(settings.base_url), _checkout(), cached_path(entry).parent]
+    return [folder / entry.file for folder in folders if folder is not None]
 
 
 def cached_path(entry: Entry) -> Path:
@@ -115,26 +122,40 @@ def cached_path(entry: Entry) -> Path:
     return settings.cache_dir / entry.version / entry.file
 
 
-def url(entry: Entry) -> str:
-    """Where the file is downloaded from."""
-    return f"{(settings.base_url or entry.base_url).rstrip('/')}/{entry.file}"
+def url(entry: Entry) -> str | None:
+    """Where the file is downloaded from, None if no address is known."""
+    address = settings.base_url or entry.base_url
+    if address is None or _folder(address) is not None:
+        return None
+    return f"{address.rstrip('/')}/{entry.file}"
+
+
+def _folder(address: str | None) -> Path | None:
+    """Folder that a plain path or a file:// address names, None for any other address."""
+    if address is None:
+        return None
+    if address.startswith("file://"):
+        return Path(url2pathname(urlsplit(address).path))
+    return None if "://" in address else Path(address).expanduser().absolute()
+
+
+def _checkout() -> Path | None:
+    """``weights/`` of the repository that scdtl was installed from, None if from elsewhere."""
+    # Installers leave a note of where a package came from (PEP 610).
+    origin = json.loads(distribution("scdtl").read_text("direct_url.json") or "{}")
+    folder = _folder(origin["url"]) if "dir_info" in origin else None
+    return None if folder is None else folder / "weights"
 
 
 def _local(entry: Entry) -> Path | None:
-    """Return a whole file on this machine, or None if it is to be downloaded."""
-    shipped, cached = shipped_path(entry), cached_path(entry)
-    if shipped.is_file():
-        if _is_whole(shipped, entry):
-            return shipped
-        raise ValueError(f"{shipped} is not the file of the registry: install scdtl again")
-    if cached.is_file():
-        if _is_whole(cached, entry):
-            return cached
-        if settings.offline:
-            raise ValueError(f"{cached} is damaged (its sha256 is wrong) and scdtl is offline")
-        logger.warning("%s is damaged (its sha256 is wrong): downloading it again", cached)
-    elif settings.offline:
-        raise FileNotFoundError(f"{cached} does not exist and scdtl is offline")
+    """Return the first whole file on this machine, or None if there is none."""
+    for path in places(entry):
+        if os.path.isfile(path):  # False, too, where we may not look
+            if _is_whole(path, entry):
+                return path
+            if path.parent == _PACKAGE:
+                raise ValueError(f"{path} is not the file of the registry: install scdtl again")
+            logger.warning("%s is not used: its sha256 is not that of the registry", path)
     return None
 
 
@@ -145,87 +166,34 @@ def _is_whole(path: Path, entry: Entry) -> bool:
 
 def _download(entry: Entry, verbose: bool) -> Path:
     """Let pooch download to a temporary file, check the hash, and move it into place."""
+    address = url(entry)
+    if address is None or settings.offline:
+        offline = "" if address is None else ", and scdtl is offline"
+        raise FileNotFoundError(f"no {entry.file} with the registry's sha256 was found{offline}")
+    parts = urlsplit(address)
+    if parts.scheme != "https" and parts.hostname not in _THIS_MACHINE:
+        raise ValueError(f"{address} is neither an https address nor a folder")
     keeper = pooch.create(
         path=cached_path(entry).parent,
         base_url="",
         registry={entry.file: entry.sha256},
-        urls={entry.file: url(entry)},
+        urls={entry.file: address},
         retry_if_failed=RETRIES,
     )
-    attempt = partial(_attempt, n_bytes=entry.bytes, verbose=verbose)
     with _quiet_pooch():
-        return Path(keeper.fetch(entry.file, downloader=attempt))
+        return Path(keeper.fetch(entry.file, downloader=partial(_attempt, verbose=verbose)))
 
 
-def _attempt(
-    address: str, target: str, keeper: pooch.Pooch, *, n_bytes: int, verbose: bool
-) -> None:
+def _attempt(address: str, target: str, keeper: pooch.Pooch, *, verbose: bool) -> None:
     """Download once; pooch calls it again unless it raised what another attempt can't mend."""
     logger.info("downloading %s", address)
-    download = pooch.HTTPDownloader(
-        progressbar=verbose,
-        chunk_size=2**16,
-        timeout=TIMEOUT,
-        hooks={"response": _stay_at_host},
-    )
+    download = pooch.HTTPDownloader(progressbar=verbose, chunk_size=2**16, timeout=TIMEOUT)
     try:
-        with _Bounded(target, n_bytes) as file:
-            download(address, file, keeper)
+        download(address, target, keeper)
     except requests.RequestException as error:
         if _is_final(error):
             raise ConnectionError(error) from error
         raise
-
-
-class _Refused(requests.RequestException, ValueError):
-    """What a server does and we do not go along with; requests' own final errors look like it."""
-
-
-class _Bounded:
-    """A file to write to that refuses more than it is meant to hold."""
-
-    def __init__(self, path: str, n_bytes: int) -> None:
-        self.file = open(path, "wb")
-        self.n_bytes = n_bytes
-
-    def write(self, piece: bytes) -> None:
-        if self.file.tell() + len(piece) > self.n_bytes:
-            raise _Refused(f"the server sends more than the {self.n_bytes} bytes of the registry")
-        self.file.write(piece)
-
-    def flush(self) -> None:
-        self.file.flush()
-
-    def __enter__(self) -> _Bounded:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.file.close()
-
-
-def _stay_at_host(response: requests.Response, **options: object) -> None:
-    """Refuse a redirect to another host before it is followed; requests calls it."""
-    if response.is_redirect and not _may_follow(response.url, response.headers["location"]):
-        response.close()
-        raise _Refused(
-            f"{response.url} sends us on to {response.headers['location']}, which is refused: set "
-            "scdtl.settings.base_url (SCDTL_BASE_URL) if you trust that server"
-        )
-
-
-def _may_follow(address: str, location: str) -> bool:
-    """Whether a redirect stays at the host, or at the storage of the release's, and as safe."""
-    try:
-        # As requests will read it: what it takes for another host shall be one here too.
-        target = requests.Request("GET", urljoin(address, location)).prepare().url or ""
-        here, there = urlsplit(address), urlsplit(target)
-    except ValueError:
-        return False
-    at_storage = here.hostname in _STORAGE and (there.hostname or "").endswith(
-        _STORAGE[here.hostname]
-    )
-    same_host = there.hostname == here.hostname
-    return (same_host or at_storage) and there.scheme in ("https", here.scheme)
 
 
 def _is_final(error: requests.RequestException) -> bool:
@@ -248,11 +216,12 @@ def _quiet_pooch() -> Iterator[None]:
 
 
 def _explain(entry: Entry, reason: Exception) -> str:
-    """Everything that one needs to get the file in another way."""
+    """Three lines: what is wrong, where the file was looked for, and the two ways out."""
+    *folders, cached = map(str, places(entry))
+    looked = filter(None, [*folders, f"{cached} (SCDTL_CACHE_DIR)", url(entry)])
     return (
         f"Cannot get the weights {entry.name!r}: {str(reason).rstrip('.')}.\n"
-        f"File {entry.file}, URL {url(entry)}, sha256 {entry.sha256}, "
-        f"folder {cached_path(entry).parent}.\n"
-        f'If you have the file, put it into that folder or give its path, bulk="path/to/'
-        f'{entry.file}". SCDTL_CACHE_DIR names another folder.'
+        f"Looked for {', '.join(looked)}.\n"
+        f"Set SCDTL_BASE_URL to a folder or https address that holds {entry.file}, as weights/ of "
+        "the repository does, or give the path of the file in place of the name."
     )

@@ -15,7 +15,7 @@ _FORMS = (
     ("sha256", "[0-9a-f]{64}", "sha256"),
     ("file", r"\w[\w.-]*\.safetensors", "plain file name"),
     ("version", r"\w[\w.-]*", "plain version"),
-    ("base_url", r"https?://\S+", "address"),
+    ("base_url", r"https://\S+", "https address"),
 )
 
 
@@ -25,7 +25,7 @@ class Entry:
 
     name: str
     version: str
-    base_url: str
+    base_url: str | None  # None as long as the files are uploaded nowhere
     file: str
     sha256: str = ""
     bytes: int
@@ -42,6 +42,8 @@ class Entry:
     def __post_init__(self) -> None:
         for field, form, what in _FORMS:
             value = getattr(self, field)
+            if field == "base_url" and value is None:
+                continue
             if not (isinstance(value, str) and re.fullmatch(form, value)):
                 raise ValueError(f"Weights {self.name!r} have no {what} in the registry.")
         if type(self.bytes) is not int or self.bytes < 1:

@@ -138,9 +138,8 @@ def load_weights(name_or_path: str | Path, *, verbose: bool | None = None) -> Bu
     Parameters
     ----------
     name_or_path
-        Name of released weights (see :func:`available`), which are downloaded if they are
-        neither in the package nor in the cache, or path of a ``.safetensors`` file written by
-        :meth:`scdtl.BulkDAE.export`.
+        Name of released weights (see :func:`available`), which :func:`fetch` finds, or path of a
+        ``.safetensors`` file written by :meth:`scdtl.BulkDAE.export`.
     verbose
         Show the bar of a download; as in :func:`fetch`.
 
@@ -151,8 +150,8 @@ def load_weights(name_or_path: str | Path, *, verbose: bool | None = None) -> Bu
     Raises
     ------
     FileNotFoundError
-        If there is neither a file nor released weights of that name, or these would have to be
-        downloaded and ``scdtl.settings.offline`` is set.
+        If there is neither a file nor released weights of that name, or :func:`fetch` does not
+        find them.
     ConnectionError
         If the download fails.
     ValueError

@@ -12,11 +12,13 @@ import pandas as pd
 from anndata import AnnData
 
 from scdtl._constants import DEFAULT_BULK
-from scdtl._totals import gene_totals
-from scdtl.pp._check import check_input
+from scdtl.data._checks import check_input
+from scdtl.data._features import genes_only
+from scdtl.data._totals import gene_totals
 from scdtl.tl._evaluation import Evaluation
-from scdtl.tl._peers import Options, chosen
 from scdtl.tl._scores import Split
+from scdtl.tl.peers._chosen import chosen
+from scdtl.tl.peers._peer import Options
 from scdtl.train._molecules import thin
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
     from scdtl.model import BulkDAE
     from scdtl.pretrained import BulkWeights
-    from scdtl.tl._peers import Method
+    from scdtl.tl.peers._peer import Peer
 
 logger = logging.getLogger("scdtl")
 
@@ -63,14 +65,16 @@ def evaluate(
     Parameters
     ----------
     adata
-        Cells × genes with raw counts (sparse or dense), gene names in ``var_names``.
+        Cells × genes with raw counts (sparse or dense), gene names in ``var_names``; features of
+        other types are left out.
     layer
         Layer with the raw counts; ``None`` for ``adata.X``.
     methods
         Some of ``"observed"`` (no denoising), ``"mean profile"`` (of all cells), ``"scdtl"``,
-        ``"knn smoothing"`` (15 neighbours), ``"alra"``, ``"magic"`` (needs magic-impute) and
-        ``"scvi"`` (slow); or functions of your own that take an AnnData with the kept molecules
-        in ``X`` (CSR) and return rates, cells × genes, not negative and on a linear scale.
+        ``"knn smoothing"`` (15 neighbours), ``"alra"``, ``"magic"`` (needs magic-impute),
+        ``"cellmapper"`` (needs cellmapper) and ``"scvi"`` (slow); or functions of your own that
+        take an AnnData with the kept molecules in ``X`` (CSR) and return rates, cells × genes, not
+        negative and on a linear scale.
         ``None`` for all named ones that are installed, but ``"scvi"``.
     bulk
         As in :func:`scdtl.pp.impute`; for ``"scdtl"``.
@@ -117,11 +121,10 @@ def evaluate(
     {'observed': 0.0, 'mean profile': 0.48}
     >>> scdtl.tl.evaluate(adata).to_html("evaluation.html")  # doctest: +SKIP
     """
-    if isinstance(adata, AnnData) and adata.is_view and not adata.isbacked:
-        adata = adata.copy()  # nothing is written, so a view is as good
     counts = check_input(adata, layer=layer, batch_key=batch_key)
+    adata = genes_only(adata)
     _check_settings(held_out_fraction, n_splits, random_state, impute_kwargs)
-    chosen_methods = chosen(methods)
+    peers = chosen(methods)
     obs = adata.obs[[]] if batch_key is None else adata.obs[[batch_key]]
     scores: list[pd.DataFrame] = []
     explained: list[pd.DataFrame] = []
@@ -133,11 +136,11 @@ def evaluate(
         split = _split(counts, held_out_fraction, options.seed)
         n_held_out += split.n_held_out / n_splits
         rows, columns = {}, {}
-        for name, method in chosen_methods.items():
+        for name, peer in peers.items():
             logger.info("evaluate: %s (split %d of %d)", name, i + 1, n_splits)
             # A copy for each, so that none can change what the next one gets.
             cells = AnnData(split.kept.copy(), obs=obs.copy(), var=adata.var[[]].copy())
-            rates, seconds = _timed(method, cells, options)
+            rates, seconds = _timed(peer, cells, options)
             row, columns[name] = split.score(name, rates)
             rows[name] = row | {"seconds": seconds}
         scores.append(pd.DataFrame.from_dict(rows, orient="index"))
@@ -152,7 +155,7 @@ def evaluate(
             "n_cells": adata.n_obs,
             "n_genes": adata.n_vars,
             "layer": layer,
-            "methods": list(chosen_methods),
+            "methods": list(peers),
             "bulk": bulk if bulk is None or isinstance(bulk, str) else _described(bulk),
             "batch_key": batch_key,
             "held_out_fraction": held_out_fraction,
@@ -160,7 +163,7 @@ def evaluate(
             "random_state": random_state,
             **impute_kwargs,
         },
-        packages=tuple(m.package for m in chosen_methods.values() if m.package),
+        packages=tuple(peer.package for peer in peers.values() if peer.package),
     )
 
 
@@ -179,11 +182,11 @@ def _split(counts: sparse.csr_matrix, held_out_fraction: float, seed: int) -> Sp
     return Split(kept, held_out)
 
 
-def _timed(method: Method, cells: AnnData, options: Options) -> tuple[Any, float]:
-    for module in method.needs:  # importing is not the method's time
+def _timed(peer: Peer, cells: AnnData, options: Options) -> tuple[Any, float]:
+    for module in peer.modules:  # importing is not the method's time
         importlib.import_module(module)
     start = time.perf_counter()
-    rates = method.run(cells, options)
+    rates = peer.run(cells, options)
     return rates, time.perf_counter() - start
 
 

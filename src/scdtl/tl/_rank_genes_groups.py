@@ -5,24 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import reduce
 from operator import add
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from scdtl.pp._check import check_input
+from scdtl.data._checks import check_names
+from scdtl.data._features import is_gene
+from scdtl.data._raw_counts import canonical_csr, check_counts, checked_counts, is_own_result
 from scdtl.tl._quasi_likelihood import compare, sums_of_groups
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from anndata import AnnData
+    from numpy.typing import NDArray
+    from scipy.sparse import csr_matrix
 
     from scdtl.tl._quasi_likelihood import Sums
 
-Correction = Literal["benjamini-hochberg", "bonferroni"]
+    Pairs: TypeAlias = dict[str, tuple[Sums, Sums]]
 
+Correction = Literal["benjamini-hochberg", "bonferroni"]
+Group: TypeAlias = str | float  # int and bool, too
+
+_METHOD = "quasi-likelihood"
 _DTYPES = {
     "names": "O",
     "scores": "float32",
@@ -36,14 +42,18 @@ def rank_genes_groups(
     adata: AnnData,
     groupby: str,
     *,
-    groups: Literal["all"] | Sequence[str] = "all",
-    reference: str = "rest",
+    mask_var: NDArray[np.bool_] | str | None = None,
+    use_raw: bool | None = None,
+    groups: Literal["all"] | Iterable[Group] = "all",
+    reference: Group = "rest",
     n_genes: int | None = None,
     rankby_abs: bool = False,
     pts: bool = False,
-    key_added: str = "rank_genes_groups",
+    key_added: str | None = None,
     copy: bool = False,
+    method: Literal["quasi-likelihood"] | None = None,
     corr_method: Correction = "benjamini-hochberg",
+    tie_correct: bool = False,
     layer: str | None = None,
 ) -> AnnData | None:
     r"""Rank genes for groups of cells by a test of the raw counts, never of imputed values.
@@ -59,10 +69,16 @@ def rank_genes_groups(
     Parameters
     ----------
     adata
-        Cells × genes with raw counts.
+        Cells × genes with raw counts; features of other types are left out.
     groupby
         Column of ``obs`` with the group of each cell. If the groups are clusters of the same
         counts, p-values are too small, as for every test.
+    mask_var
+        Genes to test and to correct for: a boolean column of ``var``, or a boolean array as long
+        as ``var``. A cell's depth is that of all genes.
+    use_raw
+        ``True`` tests the counts in ``adata.raw``. ``None`` means ``False``, unlike in scanpy:
+        by habit, ``raw`` holds log-normalised values.
     groups
         Groups to test; ``"all"`` for all.
     reference
@@ -75,11 +91,15 @@ def rank_genes_groups(
     pts
         Also give the fraction of cells that express each gene.
     key_added
-        Where in ``uns`` the result goes.
+        Where in ``uns`` the result goes; ``None`` for ``"rank_genes_groups"``.
     copy
         Return a new AnnData and leave ``adata`` as it is.
+    method
+        ``"quasi-likelihood"``, as ``None``. Scanpy's own tests are of log-normalised values.
     corr_method
         ``"benjamini-hochberg"`` or ``"bonferroni"``.
+    tie_correct
+        Only ``False``: this test does not rank cells, so there are no ties.
     layer
         Layer with the raw counts; ``None`` for ``adata.X``.
 
@@ -95,7 +115,7 @@ def rank_genes_groups(
     ------
     ValueError, TypeError, KeyError
         If the layer does not hold raw counts, a group is unknown, or one has fewer than two
-        cells with counts.
+        cells with counts; for another `method`, and for ``tie_correct=True``.
 
     Notes
     -----
@@ -122,103 +142,194 @@ def rank_genes_groups(
     >>> list(table["names"][:2])
     ['CD79A', 'TNFRSF13B']
     """
-    counts = check_input(adata, layer=layer)
+    _check_options(method, tie_correct, corr_method, n_genes)
+    counts, genes = _counts(adata, use_raw, layer)
+    is_tested = _is_tested(adata, mask_var, genes)
     codes, names = _groups(adata, groupby)
-    chosen = _chosen(names, groups, reference)
+    chosen, reference = _chosen(names, groups, reference)
+    sums = dict(zip(names.values(), sums_of_groups(counts, codes), strict=True))
+    pairs = _pairs(sums, chosen, reference)
+    tables = {
+        name: _table(pair, genes, is_tested, n_genes, rankby_abs, corr_method)
+        for name, pair in pairs.items()
+    }
+    params = {
+        "groupby": groupby,
+        "reference": reference,
+        "method": _METHOD,
+        "use_raw": bool(use_raw),
+        "corr_method": corr_method,
+    }
+    if layer is not None:  # anndata before 0.12 reads no file with a None in it
+        params["layer"] = layer
+    entry: dict[str, Any] = {"params": params}
+    if pts:
+        entry |= _expressing(pairs, sums, reference, genes, is_tested)
+    for column, dtype in _DTYPES.items():
+        frame = pd.DataFrame({name: table[column].to_numpy() for name, table in tables.items()})
+        entry[column] = frame.to_records(index=False, column_dtypes=dtype)
+    result = adata.copy() if copy else adata
+    result.uns["rank_genes_groups" if key_added is None else key_added] = entry
+    return result if copy else None
+
+
+def _check_options(
+    method: object, tie_correct: bool, corr_method: object, n_genes: object
+) -> None:
+    """Refuse what belongs to scanpy's own tests, and what no test can go by."""
+    if method not in (None, _METHOD):
+        raise ValueError(
+            f"method={method!r} is not available: scdtl.tl.rank_genes_groups has one test, of "
+            f"counts, method={_METHOD!r}. Scanpy's tests are of log-normalised values: call "
+            "scanpy.tl.rank_genes_groups on log-normalised counts, never on imputed values."
+        )
+    if tie_correct:
+        raise ValueError(
+            "tie_correct=True is for scanpy's Wilcoxon test: this test does not rank cells, so "
+            "there are no ties. Leave it out."
+        )
     if corr_method not in get_args(Correction):
         known = " or ".join(map(repr, get_args(Correction)))
         raise ValueError(f"corr_method={corr_method!r} is unknown: choose {known}.")
     if n_genes is not None and (not isinstance(n_genes, int | np.integer) or n_genes < 1):
         raise ValueError(f"n_genes must be a number from 1 on, or None; got {n_genes!r}.")
-    sums = dict(zip(names, sums_of_groups(counts, codes), strict=True))
-    total = reduce(add, sums.values())
-    pairs = {
-        name: (sums[name], total - sums[name] if reference == "rest" else sums[reference])
-        for name in chosen
-    }
-    for name, pair in pairs.items():
-        if min(group.n_cells for group in pair) < 2:
-            other = "the rest" if reference == "rest" else repr(reference)
+
+
+def _counts(
+    adata: AnnData, use_raw: bool | None, layer: str | None
+) -> tuple[csr_matrix, pd.Index]:
+    """The counts to test, and the names of their genes."""
+    check_names(adata, layer=layer)
+    if not use_raw:
+        if isinstance(layer, str) and is_own_result(adata.uns.get(layer.removesuffix("_std"))):
             raise ValueError(
-                f"group {name!r} and {other} have {' and '.join(str(g.n_cells) for g in pair)} "
-                "cells with counts: a test needs two of each."
+                f"adata.layers[{layer!r}] was written by scdtl.pp.impute, and imputed values are "
+                "no evidence: test the raw counts that it was given. Leave layer out if they are "
+                "in adata.X."
             )
-    tables = {
-        name: _table(pair, adata.var_names, n_genes, rankby_abs, corr_method)
-        for name, pair in pairs.items()
-    }
-    entry: dict = {
-        "params": {
-            "groupby": groupby,
-            "reference": reference,
-            "method": "quasi-likelihood",
-            "use_raw": False,
-            "layer": layer,
-            "corr_method": corr_method,
-        }
-    }
-    if pts:
-        genes = adata.var_names
-        shares = {name: [group.expressing for group in pair] for name, pair in pairs.items()}
-        entry["pts"] = pd.DataFrame({name: of[0] for name, of in shares.items()}, genes)
-        if reference != "rest":
-            entry["pts"][reference] = sums[reference].expressing
-        else:
-            entry["pts_rest"] = pd.DataFrame({name: of[1] for name, of in shares.items()}, genes)
-    for column, dtype in _DTYPES.items():
-        frame = pd.DataFrame({name: table[column].to_numpy() for name, table in tables.items()})
-        entry[column] = frame.to_records(index=False, column_dtypes=dtype)
-    result = adata.copy() if copy else adata
-    result.uns[key_added] = entry
-    return result if copy else None
+        return checked_counts(adata, layer), adata.var_names[is_gene(adata)]
+    if layer is not None:
+        raise ValueError(f"use_raw=True and layer={layer!r} exclude each other: give one.")
+    if adata.raw is None:
+        raise ValueError("use_raw=True, but there is no adata.raw: leave use_raw out.")
+    advice = "If they are in adata.X, leave use_raw out; if they are in a layer, pass its name."
+    check_counts(adata.raw.X, name="adata.raw.X", hint=advice)
+    genes = is_gene(adata.raw)
+    return canonical_csr(adata.raw.X)[:, genes], adata.raw.var_names[genes]
 
 
-def _groups(adata: AnnData, groupby: str) -> tuple[np.ndarray, list[str]]:
-    """Code of each cell's group, negative for none, and the groups' names."""
+def _is_tested(
+    adata: AnnData, mask_var: NDArray[np.bool_] | str | None, genes: pd.Index
+) -> NDArray[np.bool_]:
+    """Whether each gene is to be tested; genes of ``raw`` go by the names in ``var``."""
+    if mask_var is None:
+        return np.ones(len(genes), dtype=bool)
+    if isinstance(mask_var, str) and mask_var not in adata.var:
+        there = ", ".join(map(str, adata.var)) or "none"
+        raise KeyError(f"mask_var {mask_var!r} is not a column of var; there are: {there}.")
+    mask = pd.Series(adata.var[mask_var] if isinstance(mask_var, str) else mask_var)
+    if not pd.api.types.is_bool_dtype(mask.dtype) or mask.hasnans:
+        raise ValueError(f"mask_var must be boolean, without missing values; got {mask.dtype}.")
+    if len(mask) != adata.n_vars:
+        raise ValueError(f"mask_var has {len(mask)} values for {adata.n_vars} genes.")
+    is_tested = genes.isin(adata.var_names[mask.to_numpy(dtype=bool)])
+    if not is_tested.any():
+        raise ValueError("mask_var leaves no gene to test.")
+    return is_tested
+
+
+def _groups(adata: AnnData, groupby: str) -> tuple[np.ndarray, dict[Group, str]]:
+    """Code of each cell's group, negative for none, and the groups with their names."""
     if groupby not in adata.obs:
         raise KeyError(
             f"obs has no column {groupby!r}; it has: {', '.join(map(str, adata.obs)) or 'none'}."
         )
     column = adata.obs[groupby].astype("category").cat.remove_unused_categories()
-    names = [str(name) for name in column.cat.categories]
-    if len(set(names)) < len(names):
+    names = {group: str(group) for group in column.cat.categories}
+    if len(set(names.values())) < len(names):
         raise ValueError(f"obs[{groupby!r}] has groups of the same name, as texts: rename them.")
     if len(names) < 2:
         raise ValueError(f"obs[{groupby!r}] has {len(names)} group: a test compares two.")
     return column.cat.codes.to_numpy(), names
 
 
-def _chosen(names: list[str], groups: Literal["all"] | Sequence[str], reference: str) -> list[str]:
+def _chosen(
+    names: dict[Group, str], groups: Literal["all"] | Iterable[Group], reference: Group
+) -> tuple[list[str], str]:
+    """Names of the groups to test, and of the reference."""
     if isinstance(groups, str) and groups != "all":
         raise ValueError(f"groups must be 'all' or a list of groups, as [{groups!r}].")
     if not isinstance(groups, Iterable):
         raise ValueError(f"groups must be 'all' or a list of groups, not {groups!r}.")
-    wanted = names if isinstance(groups, str) else [str(name) for name in groups]
+    # A group may be named by its value in obs or by the text that stands for it.
+    groups = names if isinstance(groups, str) else groups
+    wanted = [names.get(group, str(group)) for group in groups]
     is_rest = reference == "rest"  # also where a group has that name, as in scanpy
-    unknown = [name for name in wanted if name not in names]
-    unknown += [] if is_rest or reference in names else [reference]
+    reference = "rest" if is_rest else names.get(reference, str(reference))
+    unknown = [name for name in wanted if name not in names.values()]
+    unknown += [] if is_rest or reference in names.values() else [reference]
     if unknown:
-        raise ValueError(f"unknown group {', '.join(unknown)}; known are: {', '.join(names)}.")
+        known = ", ".join(names.values())
+        raise ValueError(f"unknown group {', '.join(unknown)}; known are: {known}.")
     chosen = wanted if is_rest else [name for name in wanted if name != reference]
     if not chosen:
         raise ValueError("groups names no group to test.")
-    return chosen
+    return chosen, reference
+
+
+def _pairs(sums: dict[str, Sums], chosen: list[str], reference: str) -> Pairs:
+    """Each chosen group, and what it is compared with."""
+    is_rest = reference == "rest"
+    total = reduce(add, sums.values())
+    pairs = {
+        name: (sums[name], total - sums[name] if is_rest else sums[reference]) for name in chosen
+    }
+    for name, pair in pairs.items():
+        if min(group.n_cells for group in pair) < 2:
+            raise ValueError(
+                f"group {name!r} and {'the rest' if is_rest else repr(reference)} have "
+                f"{' and '.join(str(group.n_cells) for group in pair)} cells with counts: a test "
+                "needs two of each."
+            )
+    return pairs
+
+
+def _expressing(
+    pairs: Pairs,
+    sums: dict[str, Sums],
+    reference: str,
+    genes: pd.Index,
+    is_tested: NDArray[np.bool_],
+) -> dict[str, pd.DataFrame]:
+    """Share of cells that express each gene, in the groups and in what they are compared with."""
+
+    def table(groups: dict[str, Sums]) -> pd.DataFrame:
+        shares = {name: group.expressing[is_tested] for name, group in groups.items()}
+        return pd.DataFrame(shares, genes[is_tested])
+
+    own = {name: pair[0] for name, pair in pairs.items()}
+    if reference != "rest":
+        return {"pts": table(own | {reference: sums[reference]})}
+    return {"pts": table(own), "pts_rest": table({name: of[1] for name, of in pairs.items()})}
 
 
 def _table(
     pair: tuple[Sums, Sums],
     genes: pd.Index,
+    is_tested: NDArray[np.bool_],
     n_genes: int | None,
     rankby_abs: bool,
     corr_method: Correction,
 ) -> pd.DataFrame:
     """Result of one comparison, the best gene first."""
     table = pd.DataFrame(compare(*pair)._asdict()).assign(names=np.asarray(genes, dtype=object))
+    table = table[is_tested]
     pvals = table["pvals"].to_numpy()
-    table["pvals_adj"] = (
+    adjusted = (
         stats.false_discovery_control(pvals)
         if corr_method == "benjamini-hochberg"
         else np.minimum(pvals * len(pvals), 1)
     )
+    table = table.assign(pvals_adj=adjusted)
     by = table["scores"].abs() if rankby_abs else table["scores"]
     return table.iloc[np.argsort(-by.to_numpy(), kind="stable")[:n_genes]]

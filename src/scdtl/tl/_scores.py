@@ -9,14 +9,14 @@ import numpy as np
 from scipy import sparse
 
 from scdtl import metrics
-from scdtl._totals import gene_totals
+from scdtl.data._totals import gene_totals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from scdtl.tl._peers import Rates
+    from scdtl.tl.peers._peer import Rates
 
 MIN_MOLECULES = 20
 """Held-out molecules that a gene needs to be scored."""

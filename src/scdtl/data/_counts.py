@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from scdtl.pp._check import canonical_csr, check_counts, count_matrix, other_matrices
+from scdtl.data._features import is_gene
+from scdtl.data._raw_counts import canonical_csr, check_counts, count_matrix, other_matrices
 
 if TYPE_CHECKING:
     import dask.array
@@ -54,7 +55,7 @@ def in_blocks(counts: sparse.csr_matrix, n_rows: int) -> dask.array.Array:
 
 
 def read_in_blocks(adata: AnnData, layer: str | None, n_rows: int) -> dask.array.Array:
-    """Counts of a backed file or a dask array, in CSR blocks that are checked when read.
+    """Counts of the genes of a backed file or a dask array, in CSR blocks, checked when read.
 
     Parameters
     ----------
@@ -78,8 +79,16 @@ def read_in_blocks(adata: AnnData, layer: str | None, n_rows: int) -> dask.array
         matrix = read_elem_lazy(adata.file["X"], chunks=(min(n_rows, n_cells), n_genes))
     elif matrix.numblocks[1] > 1 and matrix.numblocks[0] == 1 and n_cells > n_rows:
         _refuse_columns(name)
-    return matrix.rechunk((n_rows, n_genes)).map_blocks(
-        _checked, called=name, hint=other_matrices(adata, layer), dtype=np.float32, meta=_NO_COUNTS
+    genes = is_gene(adata)
+    blocks = matrix.rechunk((n_rows, n_genes))
+    return blocks.map_blocks(
+        _checked,
+        called=name,
+        hint=other_matrices(adata, layer),
+        genes=None if genes.all() else np.flatnonzero(genes),
+        chunks=(blocks.chunks[0], (int(genes.sum()),)),
+        dtype=np.float32,
+        meta=_NO_COUNTS,
     )
 
 
@@ -102,7 +111,7 @@ def training_rows(batch_index: np.ndarray, n_cells: int, seed: int) -> np.ndarra
     Examples
     --------
     >>> import numpy as np
-    >>> from scdtl.pp._counts import training_rows
+    >>> from scdtl.data._counts import training_rows
     >>> training_rows(np.zeros(5, dtype=int), 9, 0)
     array([0, 1, 2, 3, 4])
     """
@@ -126,9 +135,10 @@ def _is_dask(matrix: Any) -> bool:
     return type(matrix).__module__.startswith("dask.")
 
 
-def _checked(block: Any, called: str, hint: str) -> sparse.csr_matrix:
+def _checked(block: Any, called: str, hint: str, genes: np.ndarray | None) -> sparse.csr_matrix:
     check_counts(block, name=called, hint=hint)
-    return canonical_csr(block)
+    counts = canonical_csr(block)
+    return counts if genes is None else counts[:, genes]
 
 
 def _refuse_columns(name: str) -> None:

@@ -28,7 +28,7 @@ def gene_totals(counts: NDArray | sparse.spmatrix | sparse.sparray) -> NDArray[n
     --------
     >>> import numpy as np
     >>> from scipy import sparse
-    >>> from scdtl._totals import gene_totals
+    >>> from scdtl.data._totals import gene_totals
     >>> gene_totals(sparse.csr_matrix(np.float32([[2**25, 0], [1, 4]])))
     array([33554433.,        4.])
     """

@@ -11,9 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scdtl.pretrained import _genes, load_weights, match_genes
-from scdtl.pretrained._genes import KINDS, GeneMatches, in_words, warn_of_ambiguous
-from scdtl.pretrained._synonyms import human_synonyms, orthologs
+from scdtl.genes import (
+    GeneMatches,
+    _tables,
+    in_words,
+    match_genes,
+    orthologs,
+    warn_of_ambiguous,
+)
+from scdtl.genes._search import KINDS
+from scdtl.genes._tables import aliases
+from scdtl.pretrained import load_weights
 
 SYMBOLS = ["CD4", "CD3D", "MS4A1", "NKG7", "LYZ"]
 ENSEMBL = ["ENSG00000010610", "ENSG00000167286", "ENSG00000156738", "", "ENSG00000090382"]
@@ -27,14 +35,13 @@ def human():
 
 
 @pytest.fixture
-def _no_tables(monkeypatch):
-    """Fail where a table of other packages is read."""
+def _no_tables(monkeypatch, _unread):
+    """Fail where a table of aliases or orthologs is read."""
 
     def refuse(*_):
         raise AssertionError("a table was read")
 
-    monkeypatch.setattr(_genes, "human_synonyms", refuse)
-    monkeypatch.setattr(_genes, "orthologs", refuse)
+    monkeypatch.setattr(_tables, "_rows", refuse)
 
 
 def found(names, symbols, ensembl_ids=None, species="human"):
@@ -166,7 +173,7 @@ def test_symbols_that_differ_only_by_case_are_ambiguous():
 @pytest.mark.parametrize("others", [[], ["CAT"]])
 def test_a_repeat_made_unique_is_no_alias(others):
     # CAT-1 is an alias of SLC7A1; beside CAT, or where bulk knows CAT, it is a second CAT.
-    assert human_synonyms()["CAT-1"] == {"SLC7A1"}
+    assert aliases("human")["CAT-1"] == {"SLC7A1"}
     assert found([*others, "CAT-1", "CD4"], ["CAT", "SLC7A1", "CD4"])[-2] == (None, "unmatched")
 
 
@@ -200,6 +207,152 @@ def test_case_is_not_guessed_across_species():
         match_genes(["CD4", "CD3D"], ["Cd4", "Cd3d"], ["", ""], "rat")
 
 
+# What R, Seurat and others make of names
+
+WRITTEN = ["CD3D", "HLA-A", "HLA-DRA", "MT-CO1", "NKX2-1", "AC004556.1", "RN7SK", "H1-0"]
+IDS = [f"ENSG{i:011}" for i in range(len(WRITTEN))]
+OF_SYMBOLS = {
+    "R": lambda symbol: symbol.replace("-", "."),
+    "Seurat": lambda symbol: f"GRCh38-{symbol}",
+    "Seurat, then R": lambda symbol: f"GRCh38.{symbol.replace('-', '.')}",
+    "underscores": lambda symbol: symbol.replace("-", "_").replace(".", "_"),
+    "two genomes": lambda symbol: f"hg19_{symbol}",
+    "two species": lambda symbol: f"HUMAN_{symbol}",
+    "Ensembl's GFF": lambda symbol: f"gene:{symbol}",
+    "NCBI's GFF": lambda symbol: f"gene-{symbol}",
+    "quotes and blanks": lambda symbol: f' "{symbol}"  ',
+    "CEL-Seq": lambda symbol: f"{symbol}__chr11",
+    "CEL-Seq in Seurat": lambda symbol: f"{symbol}--chr11",
+    "TCGA": lambda symbol: f"{symbol}|915",
+}
+OF_IDS = {
+    "version": lambda name: f"{name}.7",
+    "lifted over": lambda name: f"{name}.7_2",
+    "lifted over, in Seurat": lambda name: f"{name}.7-2",
+    "on Y": lambda name: f"{name}.20_PAR_Y",
+    "on Y, in Seurat": lambda name: f"{name}-PAR-Y",
+    "Ensembl's GFF": lambda name: f"gene:{name}",
+    "no symbol": lambda name: f"{name}_NA",
+}
+OF_BOTH = {
+    "_": lambda symbol, name: f"{name}_{symbol}",
+    "-": lambda symbol, name: f"{name}-{symbol}",
+    "version": lambda symbol, name: f"{name}.10|{symbol}",
+    "R": lambda symbol, name: f"{name}.10.{symbol.replace('-', '.')}",
+    "symbol first": lambda symbol, name: f"{symbol}_{name}",
+    "symbol first, version": lambda symbol, name: f"{symbol}-{name}.3",
+    "brackets": lambda symbol, name: f"{symbol} ({name})",
+    "genome": lambda symbol, name: f"GRCh38_{symbol}|{name}",
+}
+
+
+def all_found(names, symbols, ids):
+    matches = match_genes(names, symbols, ids, "human")
+    return np.array_equal(matches.position, np.arange(len(symbols)))
+
+
+@pytest.mark.parametrize("write", OF_SYMBOLS.values(), ids=OF_SYMBOLS)
+def test_rewritten_symbols_find_their_genes_in_data_and_in_bulk(write):
+    written, no_ids = [write(symbol) for symbol in WRITTEN], [""] * len(WRITTEN)
+    assert all_found(written, WRITTEN, IDS)
+    assert all_found(WRITTEN, written, no_ids)
+    assert all_found(written, written, no_ids)
+
+
+@pytest.mark.parametrize("write", OF_IDS.values(), ids=OF_IDS)
+def test_rewritten_ids_find_their_genes_in_data_and_in_bulk(write):
+    written, no_ids = [write(name) for name in IDS], [""] * len(IDS)
+    assert all_found(written, WRITTEN, IDS)
+    assert all_found(IDS, written, no_ids)
+    assert all_found(IDS, WRITTEN, written)
+
+
+@pytest.mark.parametrize("write", OF_BOTH.values(), ids=OF_BOTH)
+def test_symbol_and_id_in_one_name_find_the_gene_by_either(write):
+    written = [write(*both) for both in zip(WRITTEN, IDS, strict=True)]
+    no_ids = [""] * len(IDS)
+    assert all_found(written, WRITTEN, IDS)
+    assert all_found(written, WRITTEN, no_ids)
+    assert all_found(written, IDS, no_ids)
+    for names in (IDS, WRITTEN):
+        assert all_found(names, written, no_ids)
+
+
+def test_rewritten_symbols_are_counted_as_such():
+    names = ["CD3D", "HLA.A", "NKX2.1", "H1.0", "X7SK", "GMP.17"]
+    assert found(names, [*WRITTEN, "7SK", "NKG7"]) == [
+        ("CD3D", "symbol"),
+        ("HLA-A", "spelling"),
+        ("NKX2-1", "spelling"),
+        ("H1-0", "spelling"),
+        ("7SK", "spelling"),
+        ("NKG7", "alias"),  # GMP-17
+    ]
+
+
+def test_a_symbol_that_r_wrote_goes_before_an_alias_of_the_same_letters():
+    # KRTAP10.9 was an alias of KRTAP10-11, too.
+    assert found(["KRTAP10.9", "CD4"], ["KRTAP10-9", "KRTAP10-11", "CD4"])[0][0] == "KRTAP10-9"
+    assert found(["KRTAP10.9", "CD4"], ["KRTAP10-11", "CD4"])[0] == (None, "unmatched")
+
+
+def test_what_r_writes_alike_is_ambiguous():
+    assert found(["A.1", "CD4"], ["A-1", "A_1", "CD4"])[0] == (None, "ambiguous")
+
+
+@pytest.mark.parametrize("name", ["AC004556.1", "HLA-A", "NKX2-1", "ERV3-1", "gene-90"])
+def test_names_of_genes_are_never_taken_for_others(name, human):
+    # Beside what reading them wrongly would lead to.
+    symbols = ["AC004556", "HLA", "NKX2", "ERV3", "90", "CD4"]
+    assert found([name, "CD4"], symbols)[0][0] is None or name == "ERV3-1"
+    assert found([name, "CD4"], [*symbols, name])[0] == (name, "symbol")
+
+
+@pytest.mark.parametrize("others", [["HLA.A"], ["CD4"]])
+def test_repeats_that_r_numbered_are_left(others):
+    names = [*others, "HLA.A.1", "CD4.1", "MIR1.1", "CD3D"]
+    symbols = ["HLA-A", "CD4", "MIR1", "MIR1-1", "CD3D"]
+    assert [gene for gene, _ in found(names, symbols)][1:] == [None, None, None, "CD3D"]
+
+
+@pytest.mark.parametrize("date", ["1-Mar", "7-Sep", "1.Dec", "X2.Mar"])
+def test_what_a_spreadsheet_took_for_a_date_is_ambiguous(date):
+    names = ["MARCHF1", "MTARC1", "SEPTIN7", "DELEC1", "CD4"]
+    assert found([date, "CD4"], names) == [(None, "ambiguous"), ("CD4", "symbol")]
+
+
+def test_the_copy_on_y_leaves_the_gene_to_that_on_x():
+    names = ["ENSG00000002586.20_PAR_Y", "ENSG00000002586.20", "CD4"]
+    matches = match_genes(names, ["CD99", "CD4"], ["ENSG00000002586", ""], "human")
+    assert np.array_equal(matches.position, [-1, 0, 1])
+    assert matches.kind[0] == "duplicate"
+
+
+def test_an_id_goes_before_the_symbol_beside_it():
+    # Of the two ids of HLA-A the second one is that of another haplotype.
+    names = ["ENSG00000224320_HLA-A", "ENSG00000206503_HLA-A", "ENSG00000010610_CD3D"]
+    symbols, ids = ["HLA-A", "CD4", "CD3D"], ["ENSG00000206503", "ENSG00000010610", ""]
+    matches = match_genes(names, symbols, ids, "human")
+    assert np.array_equal(matches.position, [-1, 0, 1])
+    assert matches.kind[0] == "duplicate"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ENSG00000010610-1",
+        "ENSG00000010610-ENSG00000167286",
+        "ENSG00000010610_ENST00000011653",
+        "CD4|CD3D",
+        "?|100130426",
+        "hg19_",
+    ],
+)
+def test_what_is_not_the_name_of_one_gene_is_left(name):
+    matches = match_genes([name, "LYZ"], SYMBOLS, ENSEMBL, "human")
+    assert list(matches.kind) == ["unmatched", "symbol"]
+
+
 # Orthologs
 
 
@@ -214,6 +367,21 @@ def test_mouse_names_find_their_orthologs():
         (None, "duplicate"),
         ("A2M", "ortholog"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "human"),
+    [
+        ("mt.Nd1", "MT-ND1"),
+        ("Nkx2.1", "NKX2-1"),
+        ("X1700025G04Rik", "C1orf21"),
+        ("mm10---Cd3d", "CD3D"),
+        ("ENSMUSG00000032094.4-Cd3d", "CD3D"),
+        ("Cd3d_ENSMUSG00000099999", "CD3D"),
+    ],
+)
+def test_mouse_names_as_other_tools_write_them_find_their_orthologs(name, human):
+    assert found([name, "Cd4", "Lyz2"], [human, "CD4"])[0] == (human, "ortholog")
 
 
 def test_only_orthologs_count_for_data_of_another_species():
@@ -263,7 +431,7 @@ def test_a_mixture_of_species_keeps_both_apart():
 
 def test_a_symbol_of_two_mouse_genes_is_ambiguous():
     # Both genes called Gm26265 have an ortholog called SNORA50A.
-    assert len(orthologs("mouse")["Gm26265"]) == 2
+    assert len(orthologs("mouse", "human")["Gm26265"]) == 2
     names, symbols = ["Gm26265", "Cd4"], ["SNORA50A", "CD4"]
     assert found(names, symbols, ["ENSG00000281910", ""])[0] == ("SNORA50A", "ortholog")
     both = ["SNORA50A", "SNORA50A-2", "CD4"], ["ENSG00000281910", "ENSG00000206952", ""]
@@ -296,10 +464,10 @@ def test_aliases_find_nearly_all_genes_of_an_old_annotation(pbmc_counts, human):
 
 def test_matching_is_fast(human):
     symbols, ids = human
-    names = [*symbols[::2], *ids[1::2], *list(human_synonyms())[:11_000]]
-    start = time.perf_counter()
+    names = [*symbols[::2], *ids[1::2], *list(aliases("human"))[:11_000]]
+    start = time.process_time()
     match_genes(names, symbols, ids, "human")
-    assert time.perf_counter() - start < 5  # 0.3 s on an idle core
+    assert time.process_time() - start < 5  # 0.5 s on an idle core
 
 
 # Whatever the names
@@ -330,7 +498,7 @@ def test_a_gene_has_one_name_and_junk_changes_nothing(names, junk):
     matches = match_genes(names, SYMBOLS, ENSEMBL, "human")
     known = matches.position[matches.position >= 0]
     assert len(set(known)) == len(known) == matches.n_matched
-    assert ((matches.position >= 0) == matches.kind.isin(list(KINDS)[:5])).all()
+    assert ((matches.position >= 0) == matches.kind.isin(list(KINDS)[:6])).all()
     with_junk = match_genes([*names, *junk], SYMBOLS, ENSEMBL, "human")
     assert np.array_equal(with_junk.position[: len(names)], matches.position)
     assert (with_junk.kind[len(names) :] == "unmatched").all()
@@ -384,7 +552,7 @@ def test_a_tenth_of_the_names_is_enough():
         (["ENST00000011653", "ENST00000300692.8"], "Ensembl transcript ids", "var_names"),
         (["ENSG00000000001", "ENSG00000000002"], "Ensembl gene ids of human", "var_names"),
         (["920", "915"], "Entrez ids or plain numbers", "var_names"),
-        (["GENE0", "GENE1"], "upper-case symbols", "var_names"),
+        (["GENE0", "GENE1"], "human symbols", "var_names"),
         (["a/b", "?"], "no naming that scdtl knows", "var_names"),
     ],
 )

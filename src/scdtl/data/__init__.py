@@ -1,0 +1,1 @@
+"""The counts of an AnnData: where they are, whether they are counts, cells and genes in order."""

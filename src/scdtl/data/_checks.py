@@ -1,0 +1,242 @@
+"""Checks of the user's input, before any work and without a change to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from scdtl.data._batches import check_batches
+from scdtl.data._features import is_gene
+from scdtl.data._raw_counts import check_text, checked_counts, is_own_result, listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from anndata import AnnData
+    from scipy.sparse import csr_matrix
+
+
+def check_input(adata: AnnData, *, layer: str | None, batch_key: str | None = None) -> csr_matrix:
+    """Check the data of a function that writes no layer, and return the counts of the genes.
+
+    Parameters
+    ----------
+    adata, layer, batch_key
+        As in :func:`scdtl.pp.impute`.
+
+    Returns
+    -------
+    The counts as CSR of float32 with sorted indices, no duplicates and no stored zeros.
+    They share memory with `adata` where its matrix is of that kind already: don't write
+    into them.
+
+    Examples
+    --------
+    >>> import scdtl
+    >>> from scdtl.data._checks import check_input
+    >>> check_input(scdtl.datasets.toy(), layer=None).shape
+    (60, 40)
+    """
+    check_names(adata, layer=layer, batch_key=batch_key)
+    return checked_counts(adata, layer)
+
+
+def check_names(
+    adata: AnnData,
+    *,
+    layer: str | None,
+    batch_key: str | None = None,
+    key_added: str | None = None,
+    genes: Sequence[str] | None = None,
+    may_be_backed: bool = False,
+    may_be_view: bool = True,
+) -> None:
+    """Check all of the input but the counts.
+
+    Parameters
+    ----------
+    adata, layer, batch_key, key_added, genes
+        As in :func:`scdtl.pp.impute`; ``None`` where nothing is written.
+    may_be_backed
+        Whether the counts may be in a file.
+    may_be_view
+        Whether the AnnData may be a view, to which layers can't be written.
+
+    Examples
+    --------
+    >>> import scdtl
+    >>> from scdtl.data._checks import check_names
+    >>> check_names(scdtl.datasets.toy(), layer=None, genes=["GENE1"])
+    """
+    check_anndata(adata, may_be_backed=may_be_backed, may_be_view=may_be_view)
+    _check_batch_key(adata, batch_key)
+    if key_added is not None:
+        _check_key_added(adata, key_added, layer)
+    _check_genes(adata, genes)
+
+
+def check_numbers(*, random_state: int, batch_size: int, max_epochs: int | None) -> None:
+    """Refuse numbers that training can't go by.
+
+    Parameters
+    ----------
+    random_state, batch_size, max_epochs
+        As in :func:`scdtl.pp.impute`.
+
+    Examples
+    --------
+    >>> from scdtl.data._checks import check_numbers
+    >>> check_numbers(random_state=0, batch_size=64, max_epochs=None)
+    """
+    numbers = {"random_state": (random_state, 0), "batch_size": (batch_size, 1)}
+    if max_epochs is not None:
+        numbers["max_epochs"] = (max_epochs, 0)
+    for name, (number, least) in numbers.items():
+        if not isinstance(number, int) or number < least:
+            raise ValueError(f"{name} must be a whole number from {least} on; got {number!r}.")
+    if random_state >= 2**64:
+        raise ValueError(f"random_state must be below 2**64; got {random_state!r}.")
+
+
+def check_anndata(
+    adata: AnnData, *, may_be_backed: bool = False, may_be_view: bool = True
+) -> None:
+    """Refuse what is not an AnnData with cells, genes and unique gene names.
+
+    Parameters
+    ----------
+    adata
+        What the user gave.
+    may_be_backed, may_be_view
+        As in :func:`check_names`.
+
+    Examples
+    --------
+    >>> import scdtl
+    >>> from scdtl.data._checks import check_anndata
+    >>> check_anndata(scdtl.datasets.toy())
+    """
+    from anndata import AnnData
+
+    if not isinstance(adata, AnnData):
+        raise TypeError(
+            f"adata must be an AnnData, not {type(adata).__name__}: {_as_anndata(adata)}."
+        )
+    if adata.is_view and not may_be_view:
+        own = "adata.to_memory()" if adata.isbacked else "adata.copy()"
+        raise ValueError(
+            "adata is a view of another AnnData, which results can't be written to: make it an "
+            f"object of its own first with adata = {own}."
+        )
+    if adata.isbacked and not may_be_backed:
+        raise ValueError(
+            "adata is backed by a file on disk: load it first with adata = adata.to_memory()."
+        )
+    if adata.n_obs == 0 or adata.n_vars == 0:
+        missing = "cells" if adata.n_obs == 0 else "genes"
+        raise ValueError(
+            f"adata has no {missing} (shape {adata.n_obs} × {adata.n_vars}): "
+            "look at the filter that ran before."
+        )
+    if not adata.var_names.is_unique:
+        repeated = adata.var_names[adata.var_names.duplicated()].unique()
+        raise ValueError(
+            f"adata.var_names are not unique ({listed(repeated)}): "
+            "call adata.var_names_make_unique() first."
+        )
+
+
+def check_has(adata: AnnData, layer: str | None, obs_keys: Iterable[str]) -> None:
+    """Refuse data that lack what a model was set up to read.
+
+    Parameters
+    ----------
+    adata
+        What the user gave.
+    layer
+        Layer that the model reads.
+    obs_keys
+        Columns of ``obs`` that it reads.
+    """
+    if layer is not None and layer not in adata.layers:
+        raise KeyError(f"the model reads adata.layers[{layer!r}], which adata lacks.")
+    for key in obs_keys:
+        if key not in adata.obs:
+            raise KeyError(f"the model reads adata.obs[{key!r}], which adata lacks.")
+
+
+def _as_anndata(data: Any) -> str:
+    """How to get an AnnData from something else."""
+    modalities = getattr(data, "mod", None)
+    if isinstance(modalities, Mapping):
+        name = "rna" if "rna" in modalities else next(iter(modalities), "rna")
+        return f"choose the modality with the RNA counts, as mdata[{name!r}]"
+    return "wrap a cells × genes matrix as anndata.AnnData(matrix, obs=..., var=...)"
+
+
+def _check_batch_key(adata: AnnData, batch_key: str | None) -> None:
+    if batch_key is None:
+        return
+    check_text("batch_key", batch_key)
+    if batch_key not in adata.obs:
+        raise KeyError(
+            f"batch_key {batch_key!r} is not a column of adata.obs; "
+            f"there are: {listed(adata.obs.columns)}."
+        )
+    check_batches(adata.obs[batch_key], batch_key)
+
+
+def _check_key_added(adata: AnnData, key_added: str, layer: str | None) -> None:
+    if not isinstance(key_added, str) or not key_added:
+        raise TypeError(f"key_added must be a name (str) for the new layer, not {key_added!r}.")
+    if "/" in key_added or "\0" in key_added:
+        raise ValueError(
+            f"key_added={key_added!r} has a character that .h5ad can't keep in names."
+        )
+    if key_added == layer:
+        raise ValueError(
+            f"layer and key_added are both {layer!r}, which would overwrite the counts: "
+            "choose another key_added."
+        )
+    written = [
+        ("layers", key_added),
+        ("layers", f"{key_added}_std"),
+        ("obsm", f"X_{key_added}"),
+        ("var", f"{key_added}_in_bulk"),
+        ("var", f"{key_added}_trust"),
+        ("var", f"{key_added}_trusted"),
+        ("uns", key_added),
+    ]
+    taken = [f"adata.{slot}[{key!r}]" for slot, key in written if key in getattr(adata, slot)]
+    if taken and not is_own_result(adata.uns.get(key_added)):
+        raise ValueError(
+            f"{' and '.join(taken)} would be overwritten, and adata.uns[{key_added!r}] does not "
+            "say that scdtl wrote them (anndata.concat drops uns). Delete them first (del "
+            f"{', '.join(taken)}), or choose another key_added."
+        )
+
+
+def _check_genes(adata: AnnData, genes: Sequence[str] | None) -> None:
+    if genes is None:
+        return
+    if isinstance(genes, str):
+        raise TypeError(f"genes must be a list of gene names: write genes=[{genes!r}].")
+    names = list(genes)
+    if not names:
+        raise ValueError("genes is empty: name at least one gene, or leave it out for all.")
+    for name in names:
+        check_text("each of genes", name)
+    unknown = [gene for gene in names if gene not in adata.var_names]
+    if unknown:
+        raise KeyError(
+            f"{len(unknown)} of {len(names)} genes are not in adata.var_names: "
+            f"{listed(unknown)}. The names there look like {listed(adata.var_names)}."
+        )
+    of_genes = adata.var_names[is_gene(adata)]
+    others = [name for name in names if name not in of_genes]
+    if others:
+        raise ValueError(
+            f"genes names features that are no genes by var['feature_types']: {listed(others)}."
+        )
+    if len(set(names)) < len(names):
+        raise ValueError("genes names some genes more than once: give each one once.")

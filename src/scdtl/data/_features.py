@@ -1,0 +1,84 @@
+"""Features that are genes, and those that are not: antibodies, peaks, guides, hashtags."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+logger = logging.getLogger(__name__)
+
+COLUMN = "feature_types"
+_GENES = ("Gene Expression", "GEX")  # as Cell Ranger and the multi-omics data of NeurIPS say
+
+
+def is_gene(adata: AnnData) -> np.ndarray:
+    """For each feature whether it is a gene; all are where ``var["feature_types"]`` has none.
+
+    Parameters
+    ----------
+    adata
+        Cells × features.
+
+    Examples
+    --------
+    >>> import scdtl
+    >>> from scdtl.data._features import is_gene
+    >>> bool(is_gene(scdtl.datasets.toy()).all())
+    True
+    """
+    if COLUMN not in adata.var:
+        return np.ones(adata.n_vars, dtype=bool)
+    genes = np.isin(np.asarray(adata.var[COLUMN]).astype(str), _GENES)
+    return genes if genes.any() else np.ones(adata.n_vars, dtype=bool)
+
+
+def genes_only(adata: AnnData) -> AnnData:
+    """The genes of `adata`: itself, or a view without the other features.
+
+    Parameters
+    ----------
+    adata
+        Cells × features.
+    """
+    genes = is_gene(adata)
+    return adata if genes.all() else adata[:, genes]
+
+
+def note_other_features(adata: AnnData) -> None:
+    """Tell of features that are left out because they are no genes.
+
+    Parameters
+    ----------
+    adata
+        Cells × features.
+    """
+    genes = is_gene(adata)
+    if not genes.all():
+        kinds = sorted(set(np.asarray(adata.var[COLUMN]).astype(str)[~genes]))
+        logger.warning(
+            "%d features are no genes (var['feature_types']: %s) and are left out; in the imputed "
+            "layer they are zero.",
+            int((~genes).sum()),
+            ", ".join(kinds),
+        )
+
+
+def refuse_other_features(adata: AnnData) -> None:
+    """Refuse data with features that are no genes.
+
+    Parameters
+    ----------
+    adata
+        Cells × features.
+    """
+    genes = is_gene(adata)
+    if not genes.all():
+        raise ValueError(
+            f"{int((~genes).sum())} features of adata are no genes: give the genes alone, as "
+            f"adata[:, adata.var[{COLUMN!r}] == {adata.var[COLUMN][genes].iloc[0]!r}].copy()."
+        )

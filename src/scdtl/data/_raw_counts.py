@@ -1,0 +1,312 @@
+"""Raw counts: where they are in an AnnData, and whether a matrix holds them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scdtl._compat import layer_names
+from scdtl.data._features import is_gene
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from anndata import AnnData
+    from scipy.sparse import csr_matrix
+
+logger = logging.getLogger(__name__)
+
+_BLOCK = 1 << 22
+_LARGEST_LOG = 25
+_LARGEST_COUNT = 2**53  # beyond, not even float64 tells whole numbers apart
+_LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
+_SHARE_OF_COUNTS = 0.25  # whole numbers among positive values; of logarithms hardly one is whole
+_LIKE_TPM = 100_000  # molecules per cell that no droplet has, and that are alike in all cells
+_ALIKE = 0.01
+
+
+def checked_counts(adata: AnnData, layer: str | None) -> csr_matrix:
+    """Check the counts in memory, and return those of the genes.
+
+    Parameters
+    ----------
+    adata, layer
+        As in :func:`scdtl.pp.impute`.
+    """
+    matrix, name = count_matrix(adata, layer)
+    try:
+        check_counts(matrix, name=name)
+    except ValueError as error:
+        raise ValueError(f"{error} {other_matrices(adata, layer)}") from None
+    counts, genes = canonical_csr(matrix), is_gene(adata)
+    return counts if genes.all() else counts[:, genes]
+
+
+def check_counts(matrix: Any, *, name: str = "adata.X", hint: str = "") -> None:
+    """Refuse a matrix that does not hold raw counts; of a sparse one, only stored values are read.
+
+    Parameters
+    ----------
+    matrix
+        Dense or sparse matrix.
+    name
+        What the message calls it.
+    hint
+        Where the counts may be instead, added to the message.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scdtl.data._raw_counts import check_counts
+    >>> check_counts(np.array([[0, 3], [1, 0]]))
+    """
+    from scipy.sparse import issparse
+
+    if not (issparse(matrix) or isinstance(matrix, np.ndarray)):
+        raise TypeError(
+            f"{name} is of type {type(matrix).__name__}, but must be a NumPy array or a SciPy "
+            "sparse matrix in memory: load it first with adata = adata.to_memory()."
+        )
+    if isinstance(matrix, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name} is a masked array: say what stands for masked values, as with adata.X = "
+            "adata.X.filled(0) if they were not counted."
+        )
+    if matrix.dtype.kind not in "buif":
+        raise TypeError(
+            f"{name} is of dtype {matrix.dtype}, but counts are numbers: convert it first with "
+            '.astype("float32").'
+        )
+    values = matrix.data if issparse(matrix) else matrix
+    smallest, largest, whole = _extremes(values)
+    advice = f"scdtl needs raw counts (whole molecules, nothing below zero). {hint}".rstrip()
+    if np.isnan(smallest):
+        raise ValueError(f"{name} contains NaN: {advice}")
+    if largest > _LARGEST_FLOAT32 or smallest < -_LARGEST_FLOAT32:
+        raise ValueError(f"{name} contains infinite values: {advice}")
+    if largest > _LARGEST_COUNT:
+        raise ValueError(f"{name} contains {largest:g}, which is no number of molecules: {advice}")
+    if smallest < 0:
+        raise ValueError(
+            f"{name} contains negative values (smallest {smallest:g}), as after scaling or batch "
+            f"correction: {advice}"
+        )
+    if not whole and _share_of_whole(values) > _SHARE_OF_COUNTS:
+        raise ValueError(
+            f"{name} contains fractions of molecules, as alevin-fry, STARsolo (EM) and SoupX give "
+            f'them: round them with adata.layers["counts"] = numpy.rint({name}), then '
+            'layer="counts".'
+        )
+    if not whole:
+        kind = "log-normalised" if largest < _LARGEST_LOG else "normalised or corrected"
+        raise ValueError(
+            f"{name} contains values that are not integers (largest {largest:g}); "
+            f"it looks {kind}: {advice}"
+        )
+
+
+def canonical_csr(matrix: Any) -> csr_matrix:
+    """Give checked counts as CSR of float32: sorted, no duplicates, no stored zeros.
+
+    Parameters
+    ----------
+    matrix
+        Dense or sparse matrix, which stays as it is.
+
+    Returns
+    -------
+    A CSR matrix, which shares memory with `matrix` where that is of this kind already.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scdtl.data._raw_counts import canonical_csr
+    >>> canonical_csr(np.array([[0, 3], [1, 0]])).data
+    array([3., 1.], dtype=float32)
+    """
+    from scipy.sparse import csr_matrix, issparse
+
+    # First the type: duplicates are summed in it, and SciPy has no sparse half precision.
+    counts = csr_matrix(matrix.astype(np.float32, copy=False))
+    shared = issparse(matrix) and np.may_share_memory(counts.data, matrix.data)
+    # A second look at the arrays themselves: the flags of the user's matrix may be out of date.
+    counts = csr_matrix((counts.data, counts.indices, counts.indptr), shape=counts.shape)
+    if not counts.has_canonical_format or (counts.data.size and not counts.data.all()):
+        counts = counts.copy() if shared else counts
+        counts.sum_duplicates()
+        counts.eliminate_zeros()
+    return counts
+
+
+def count_matrix(adata: AnnData, layer: str | None) -> tuple[Any, str]:
+    """The matrix that holds the counts, of whatever kind, and what messages call it.
+
+    Parameters
+    ----------
+    adata, layer
+        As in :func:`scdtl.pp.impute`.
+    """
+    if layer is not None:
+        check_text("layer", layer)
+    if layer is None:
+        if adata.X is None:
+            raise ValueError(f"adata.X is None. {other_matrices(adata, layer)}".rstrip())
+        return adata.X, "adata.X"
+    if layer not in adata.layers:
+        raise KeyError(
+            f"layer {layer!r} is not in adata.layers; there are: {listed(layer_names(adata))}."
+        )
+    return adata.layers[layer], f"adata.layers[{layer!r}]"
+
+
+def other_matrices(adata: AnnData, layer: str | None) -> str:
+    """Where else in `adata` the counts are, as advice.
+
+    Parameters
+    ----------
+    adata, layer
+        As in :func:`scdtl.pp.impute`.
+    """
+    own = {name for name, entry in adata.uns.items() if is_own_result(entry)}
+    own |= {f"{name}_std" for name in own}
+    others = [
+        f"layer={name!r}"
+        for name in layer_names(adata)
+        if name != layer and name not in own and _may_hold_counts(adata.layers[name])
+    ]
+    if layer is not None and adata.X is not None and _may_hold_counts(adata.X):
+        others.append("layer=None for adata.X")
+    if others:
+        return f"If they are in another layer, pass {' or '.join(others)}."
+    raw = adata.raw
+    if raw is not None and _may_hold_counts(raw.X) and adata.var_names.isin(raw.var_names).all():
+        return (
+            "adata.raw has them: adata.layers['counts'] = adata.raw[:, adata.var_names].X, then "
+            "layer='counts'."
+        )
+    return "If they are elsewhere, put them into a layer and pass its name as layer=."
+
+
+def is_own_result(entry: object) -> bool:
+    """Whether an entry of ``uns`` is one that :func:`scdtl.pp.impute` wrote.
+
+    Parameters
+    ----------
+    entry
+        Entry of ``uns``.
+    """
+    params = entry.get("params") if isinstance(entry, Mapping) else None
+    return isinstance(params, Mapping) and {"scale", "replace"} <= params.keys()
+
+
+def _may_hold_counts(matrix: Any) -> bool:
+    """Whether a matrix holds counts, or is not in memory, so that only a reader could tell."""
+    from scipy.sparse import issparse
+
+    if not (issparse(matrix) or isinstance(matrix, np.ndarray)):
+        return True
+    try:
+        check_counts(matrix)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _share_of_whole(values: np.ndarray) -> float:
+    """Share of whole numbers among the positive values of the first block."""
+    block = next(_blocks(values))
+    positive = block[block > 0]
+    return float((positive == np.rint(positive)).mean()) if positive.size else 0.0
+
+
+def _extremes(values: np.ndarray) -> tuple[float, float, bool]:
+    """Smallest and largest value (NaN if there is one) and whether all are whole numbers."""
+    smallest, largest, whole = np.inf, -np.inf, True
+    for block in _blocks(values):
+        low, high = float(block.min()), float(block.max())
+        smallest, largest = np.minimum(smallest, low), np.maximum(largest, high)
+        if whole and block.dtype.kind == "f":
+            whole = bool(np.array_equal(block, np.rint(block)))
+    if smallest > largest:
+        return 0.0, 0.0, True
+    return float(smallest), float(largest), whole
+
+
+def _blocks(values: np.ndarray) -> Iterator[np.ndarray]:
+    """Cut an array along its memory into pieces, so that a check takes little memory."""
+    if values.ndim > 1 and values.flags.f_contiguous:
+        values = values.T
+    rows = max(1, _BLOCK // max(1, values[:1].size))
+    for start in range(0, len(values), rows):
+        yield values[start : start + rows]
+
+
+def note_oddities(counts: csr_matrix) -> None:
+    """Tell of cells and genes without counts, and of values that are no numbers of molecules.
+
+    Parameters
+    ----------
+    counts
+        Checked counts.
+    """
+    n_stored = np.diff(counts.indptr)
+    n_cells = int((n_stored == 0).sum())
+    if n_cells:
+        logger.warning("%d cells have no counts: their imputed values stay zero.", n_cells)
+    detected = np.zeros(counts.shape[1], dtype=bool)
+    detected[counts.indices] = True
+    n_genes = int((~detected).sum())
+    if n_genes:
+        logger.info("%d genes have no counts: their imputed values stay zero.", n_genes)
+    if not counts.nnz:
+        return
+    starts = counts.indptr[:-1][n_stored > 0]
+    smallest = float(np.median(np.minimum.reduceat(counts.data, starts)))
+    sizes = np.add.reduceat(counts.data, starts, dtype=np.float64)
+    typical = float(np.median(sizes))
+    alike = len(sizes) > 1 and np.ptp(sizes) < _ALIKE * typical and typical > _LIKE_TPM
+    if smallest > 1 or alike:
+        evidence = (
+            f"in half of the cells the smallest value above zero is {smallest:g} or more"
+            if smallest > 1
+            else f"all cells sum to about {round(typical, -3):,.0f}"
+        )
+        logger.warning(
+            "The counts are whole numbers, but hardly numbers of molecules: %s, as in TPM or CPM "
+            "that were rounded. scdtl then takes noise for signal, and its scores and trusted "
+            "genes mean nothing: give raw counts.",
+            evidence,
+        )
+
+
+def check_text(name: str, value: object) -> None:
+    """Refuse what is no name.
+
+    Parameters
+    ----------
+    name
+        Of the argument.
+    value
+        What was given.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a name (str), not {value!r}.")
+
+
+def listed(names: Any, most: int = 5) -> str:
+    """The first of some names, for a message.
+
+    Parameters
+    ----------
+    names
+        Names.
+    most
+        How many.
+    """
+    names = [str(name) for name in names]
+    if not names:
+        return "none"
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

@@ -1,0 +1,126 @@
+"""Cells that a model is asked about, read from any AnnData without a trace in it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from scdtl.data._batches import batch_codes
+from scdtl.data._checks import check_anndata, check_has
+from scdtl.data._features import genes_only
+from scdtl.data._raw_counts import canonical_csr, check_counts, count_matrix
+from scdtl.genes import MIN_MATCHED_FRACTION
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+    from scdtl.module._scdtl import SCDTLModule
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Query:
+    """Cells that a model is asked about.
+
+    Parameters
+    ----------
+    counts
+        Counts, cells × genes of the model.
+    batch_index
+        Batch of each cell.
+    names
+        Names of the cells.
+    genes
+        Positions among the model's genes of those that the cells have, in their order.
+    module
+        The network; where genes are missing, one that masks them.
+    """
+
+    counts: sparse.csr_matrix
+    batch_index: np.ndarray
+    names: pd.Index
+    genes: np.ndarray
+    module: SCDTLModule
+
+    def rows(self, indices: Sequence[int] | None) -> np.ndarray:
+        """Rows asked for, by position or by a mask; ``None`` asks for all."""
+        if indices is None:
+            return np.arange(len(self.names))
+        cells = np.asarray(indices)
+        if cells.dtype == bool and cells.shape == (len(self.names),):
+            return np.flatnonzero(cells)
+        if cells.size and cells.dtype.kind not in "iu":
+            raise ValueError("indices must be positions of cells, or a mask with one value each.")
+        return cells.astype(int)
+
+
+def read_cells(
+    adata: AnnData,
+    trained_on: np.ndarray,
+    layer: str | None,
+    batch_key: str | None,
+    batches: Sequence[str],
+) -> tuple[sparse.csr_matrix, np.ndarray, np.ndarray]:
+    """Counts of cells over the genes of a model, their batches, and which genes they have.
+
+    Genes that the cells lack have no counts; those unknown to the model are left out, also of
+    the library size.
+
+    Parameters
+    ----------
+    adata
+        Cells × genes, in any order; in memory, backed or lazy.
+    trained_on
+        Genes of the model.
+    layer, batch_key
+        Where the model was set up to look for counts and batches.
+    batches
+        Names of the model's batches.
+    """
+    check_anndata(adata, may_be_backed=True)
+    check_has(adata, layer, [] if batch_key is None else [batch_key])
+    batch_index = np.zeros(adata.n_obs, dtype=np.int64)
+    if batch_key is not None:
+        batch_index = batch_codes(adata.obs[batch_key], batch_key, batches)
+    adata = genes_only(adata)
+    names = pd.Index(trained_on.astype(str))
+    position = names.get_indexer(np.asarray(adata.var_names, dtype=str))
+    known = np.flatnonzero(position >= 0)
+    if len(known) < MIN_MATCHED_FRACTION * len(names):
+        raise ValueError(
+            f"adata has {len(known)} of the {len(names)} genes that the model was trained "
+            f"on: give data with the same kind of gene names, as {names[0]!r}."
+        )
+    if len(known) < len(position):
+        logger.warning(
+            "%d genes of adata are unknown to the model and left out.", len(position) - len(known)
+        )
+    matrix, called = count_matrix(adata, layer)
+    matrix = _in_memory(matrix)
+    check_counts(matrix, name=called)
+    counts = canonical_csr(matrix)
+    if not np.array_equal(position, np.arange(len(names))):
+        counts = counts[:, known]
+        counts = sparse.csr_matrix(
+            (counts.data, position[known][counts.indices], counts.indptr),
+            shape=(adata.n_obs, len(names)),
+        )
+        counts.sort_indices()
+    return counts, batch_index, position[known]
+
+
+def _in_memory(matrix: Any) -> Any:
+    """The matrix itself, or what a file or a dask array holds."""
+    if isinstance(matrix, np.ndarray) or sparse.issparse(matrix):
+        return matrix
+    if hasattr(matrix, "compute"):
+        return matrix.compute()
+    return matrix[:]

@@ -1,0 +1,79 @@
+"""Which peers evaluate() runs: by name, functions of the user's, or all that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+from scdtl.tl.peers import NAMES, load
+from scdtl.tl.peers._peer import Options, Peer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anndata import AnnData
+
+    from scdtl.tl.peers._peer import Rates
+
+
+def chosen(names: Any) -> dict[str, Peer]:
+    """Peers by name, in the order asked for.
+
+    Parameters
+    ----------
+    names
+        Names and functions; ``None`` for all that are installed and not slow.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, a name given twice, or none at all.
+    ImportError
+        For a peer whose package is not installed.
+
+    Examples
+    --------
+    >>> from scdtl.tl.peers._chosen import chosen
+    >>> list(chosen(["observed", "scdtl"]))
+    ['observed', 'scdtl']
+    """
+    if names is None:
+        known = {name: load(name) for name in NAMES}
+        return {name: it for name, it in known.items() if it.is_installed and not it.is_slow}
+    if isinstance(names, str) or callable(names):
+        names = [names]
+    if not isinstance(names, Iterable):
+        raise TypeError(f"methods must be a list of names and functions, not {names!r}.")
+    peers: dict[str, Peer] = {}
+    for item in names:
+        name, peer = _own(item) if callable(item) else (item, _named(item))
+        if name in peers or (callable(item) and name in NAMES):
+            raise ValueError(f"more than one method is called {name!r}: give each its own name.")
+        peers[name] = peer
+    if not peers:
+        raise ValueError(f"methods is empty; the known ones are: {', '.join(NAMES)}.")
+    return peers
+
+
+def _named(name: str) -> Peer:
+    if name not in NAMES:
+        raise ValueError(f"unknown method {name!r}; the known ones are: {', '.join(NAMES)}.")
+    peer = load(name)
+    if not peer.is_installed:
+        raise ImportError(
+            f"method {name!r} needs the package {peer.package}: pip install {peer.package}"
+        )
+    return peer
+
+
+def _own(function: Callable[[AnnData], Any]) -> tuple[str, Peer]:
+    """A method of the user's, called by the function's name."""
+
+    def run(cells: AnnData, options: Options) -> Rates:
+        rates = function(cells)
+        return sparse.csr_matrix(rates) if sparse.issparse(rates) else np.asarray(rates)
+
+    return getattr(function, "__name__", type(function).__name__), Peer(run)

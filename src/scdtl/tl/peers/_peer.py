@@ -1,0 +1,71 @@
+"""What a peer is: how it is run, what it needs, and what its rates mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, distribution
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from scipy import sparse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Rates: TypeAlias = NDArray[np.floating] | sparse.csr_matrix
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a peer may need beside the counts."""
+
+    seed: int
+    batch_key: str | None = None
+    bulk: Any = None
+    impute_kwargs: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A method to compare.
+
+    Parameters
+    ----------
+    run
+        Takes an AnnData of its own, with molecules in ``X`` (CSR, cells × genes), and
+        :class:`Options`; gives rates of that shape, not negative and on a linear scale. Further
+        arguments are for the benchmarks.
+    modules
+        Imported before its clock starts.
+    package
+        What pip calls it, if it is not always installed.
+    library_size
+        That its rates are for; ``None`` for the cell's own.
+    latent
+        Key of ``obsm`` under which it leaves a latent.
+    is_slow
+        Whether it only runs when asked for by name.
+    """
+
+    run: Callable[..., Rates]
+    modules: tuple[str, ...] = ()
+    package: str | None = None
+    library_size: float | None = None
+    latent: str | None = None
+    is_slow: bool = False
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether the package is there; by its own name, as python-magic is a `magic` too."""
+        try:
+            return self.package is None or bool(distribution(self.package))
+        except PackageNotFoundError:
+            return False
+
+
+def per_depth(counts: sparse.csr_matrix, depth: float | np.floating) -> sparse.csr_matrix:
+    """Counts scaled to one depth; a cell without molecules stays zero."""
+    total = np.maximum(np.asarray(counts.sum(axis=1)).ravel(), 1)
+    return sparse.csr_matrix(sparse.diags(depth / total) @ counts)
