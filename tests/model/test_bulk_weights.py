@@ -45,9 +45,13 @@ def with_ensembl_ids(bulk):
 # Kinds
 
 
-def lazily(bulk, folder):
+def in_zarr(bulk, folder):
     bulk.write_zarr(folder / "bulk.zarr")
-    return anndata.experimental.read_lazy(folder / "bulk.zarr")
+    return folder / "bulk.zarr"
+
+
+def lazily(bulk, folder):
+    return anndata.experimental.read_lazy(in_zarr(bulk, folder))
 
 
 def on_disk(bulk, folder):
@@ -72,6 +76,7 @@ KINDS = {
     "lazy": lazily,
     "backed": lambda bulk, folder: anndata.read_h5ad(on_disk(bulk, folder), backed="r"),
     "Path": on_disk,
+    "zarr": in_zarr,
     "str": lambda bulk, folder: str(on_disk(bulk, folder)),
 }
 
@@ -103,7 +108,7 @@ def test_files_that_are_none_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="does not exist"):
         as_weights(path, GENES)
     path.write_text("gene,sample")
-    with pytest.raises(OSError, match="not an .h5ad file"):
+    with pytest.raises(ValueError, match="can't be read as an AnnData"):
         as_weights(path, GENES)
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _OWN = "own bulk"
+_READERS = {".h5ad": anndata.read_h5ad, ".zarr": anndata.read_zarr}
 _KEYS = {"study_key": "study", "unit_key": "unit"}
 
 
@@ -47,12 +48,12 @@ def as_weights(bulk: Any, genes: Iterable[str], verbose: bool | None = None) -> 
         return _trained_on(bulk, _OWN, genes, verbose)
     if not isinstance(bulk, str | PathLike):
         raise TypeError(
-            "bulk must be the name of released weights, the path of a weight file or of an .h5ad "
-            f"file, a BulkDAE, BulkWeights or an AnnData, not {type(bulk).__name__}: wrap a table "
-            "of samples × genes as anndata.AnnData(table)."
+            "bulk must be the name of released weights, the path of a weight file or of an "
+            "AnnData (.h5ad, .zarr), an AnnData, a BulkDAE or BulkWeights, not "
+            f"{type(bulk).__name__}: wrap a table of samples × genes as anndata.AnnData(table)."
         )
     path = Path(bulk)
-    if path.suffix == ".h5ad":
+    if path.suffix in _READERS:
         return _trained_on(_read(path), path.name, genes, verbose)
     return load_weights(bulk if isinstance(bulk, str) else path, verbose=verbose)
 
@@ -104,9 +105,9 @@ def _sha256(samples: AnnData) -> str:
 
 
 def _read(path: Path) -> AnnData:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist or is not a file.")
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist.")
     try:
-        return anndata.read_h5ad(path)
-    except OSError as error:
-        raise OSError(f"{path} is not an .h5ad file that can be read: {error}") from error
+        return _READERS[path.suffix](path)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{path} can't be read as an AnnData: {error}") from error

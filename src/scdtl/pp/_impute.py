@@ -92,10 +92,10 @@ def impute(
         Where the network starts: name of released weights (``scdtl.pretrained.available``;
         :func:`scdtl.pretrained.fetch` says where others than ``"human"`` come from), path of a
         weight file, a trained :class:`scdtl.BulkDAE`, own bulk samples, or ``None`` for no
-        transfer. Own samples are an AnnData of samples × genes, or the path of its ``.h5ad``
-        file, as :meth:`scdtl.BulkDAE.setup_anndata` takes it; a BulkDAE is trained on them first,
-        with ``obs["study"]`` and ``obs["unit"]`` if they are there. Weights that do not predict
-        the cells at hand are dropped with a message.
+        transfer. Own samples are an AnnData of samples × genes, or the path of one in
+        ``.h5ad`` or ``.zarr``, as :meth:`scdtl.BulkDAE.setup_anndata` takes it; a BulkDAE is
+        trained on them first, with ``obs["study"]`` and ``obs["unit"]`` if they are there. Weights
+        that do not predict the cells at hand are dropped with a message.
     batch_key
         Column of ``obs`` with the batch of each cell.
     key_added
