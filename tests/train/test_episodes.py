@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.stats import poisson
 
 from scdtl._constants import REGISTRY_KEYS
 from scdtl.datasets import toy_bulk
 from scdtl.module._likelihood import LOG_ZERO
-from scdtl.train._episodes import Episodes, EpisodeSplitter
+from scdtl.train._episodes import Episodes, EpisodeSplitter, _poisson
 
 STUDIES = np.arange(30) % 3
 
@@ -44,6 +45,17 @@ def test_counts_are_poisson_around_the_target(profiles):
         residuals.append((counts - expected).square() / expected.clamp(min=1e-9))
     chi2 = torch.cat(residuals).mean().item()
     assert chi2 == pytest.approx(1 - 1 / 40, abs=0.05)  # depth was taken from the counts
+
+
+def test_counts_are_as_frequent_as_poissons():
+    rates = np.repeat(np.float32([0, 0.01, 0.5, 3, 40]), 100_000)
+    counts = _poisson(rates, np.random.default_rng(0))
+    for rate in np.unique(rates):
+        drawn = counts[rates == rate]
+        values = np.arange(80)
+        frequency = np.bincount(drawn.astype(int), minlength=80)[:80] / len(drawn)
+        np.testing.assert_allclose(frequency, poisson.pmf(values, rate), atol=0.005)
+        assert drawn.mean() == pytest.approx(rate, abs=4 * np.sqrt(rate / len(drawn)) + 1e-9)
 
 
 def test_same_seed_same_episodes(profiles):

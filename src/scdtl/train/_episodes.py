@@ -135,12 +135,12 @@ class Episodes(IterableDataset):
 
 
 def _poisson(rates: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Poisson counts; most are zero, and cost no more than the time of a first event."""
-    first = generator.standard_exponential(rates.shape, dtype=np.float32)
-    counts = np.zeros_like(rates)
-    positive = first < rates
-    counts[positive] = 1 + generator.poisson(rates[positive] - first[positive])
-    return counts
+    """Poisson counts. Most are zero, and cost no more than the waiting time for a molecule."""
+    late = generator.standard_exponential(rates.size, dtype=np.float32) - rates.ravel()
+    counts = np.zeros(rates.size, dtype=np.float32)
+    positive = np.flatnonzero(late < 0)
+    counts[positive] = 1 + generator.poisson(-late[positive])
+    return counts.reshape(rates.shape)
 
 
 class EpisodeSplitter(pl.LightningDataModule):
