@@ -21,8 +21,8 @@ from scdtl.model._profiles import log_mean_of_samples
 from scdtl.model._saving import SavedAsData, refuse_checkpoints_to_open
 from scdtl.module._bulk import BulkDAEModule
 from scdtl.module._gene_order import order_by_similarity
-from scdtl.module._likelihood import LOG_ZERO
 from scdtl.module._scdtl import N_BULK_LATENTS
+from scdtl.noise._multinomial import LOG_ZERO
 from scdtl.pretrained import BulkWeights, save_weights
 from scdtl.train._episodes import Episodes, EpisodeSplitter
 from scdtl.train._plan import AveragedTrainingPlan

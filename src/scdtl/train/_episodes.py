@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from scdtl._constants import REGISTRY_KEYS
-from scdtl.module._likelihood import LOG_ZERO
+from scdtl.noise._multinomial import LOG_ZERO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
