@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-_MIN_EPOCHS, _MAX_EPOCHS = 6, 20
+_MIN_EPOCHS, _MAX_EPOCHS = 10, 20
 
 
 class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
@@ -151,7 +151,7 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
         ----------
         max_epochs
             Number of epochs; the learning rate falls to 0 over them. ``None`` takes a quarter of
-            the number of samples, at least 6 and at most 20.
+            the number of samples, at least 10 and at most 20.
         accelerator, devices
             As in scvi-tools.
         batch_size
@@ -161,7 +161,7 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
         num_workers
             Processes that make episodes.
         plan_kwargs
-            Arguments of the training plan, such as ``lr``, which is 0.002 unless given.
+            Arguments of the training plan, such as ``lr``, which is 0.003 unless given.
         **trainer_kwargs
             Arguments of :class:`~scvi.train.Trainer`.
 
@@ -191,7 +191,7 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
                 accelerator=accelerator,
                 devices=devices,
                 datamodule=episodes,
-                plan_kwargs={"lr": 2e-3, "n_decay_steps": max_epochs * n_episodes}
+                plan_kwargs={"lr": 3e-3, "n_decay_steps": max_epochs * n_episodes}
                 | (plan_kwargs or {}),
                 callbacks=[*(trainer_kwargs.pop("callbacks", None) or []), bar],
                 **(
