@@ -19,6 +19,7 @@ from scdtl.data._features import refuse_other_features
 from scdtl.data._order import gene_keys, shuffled_cells
 from scdtl.data._totals import gene_totals
 from scdtl.genes import match_genes, warn_of_ambiguous
+from scdtl.model._bulk_weights import as_weights
 from scdtl.model._inference import ImputationModel
 from scdtl.model._profiles import log_mean_of_batches
 from scdtl.model._saving import SavedAsData, refuse_checkpoints_to_open
@@ -190,8 +191,6 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         ValueError
             If less than 10 % of the genes are known to the weights.
         """
-        from scdtl.model._bulk_weights import as_weights
-
         weights = as_weights(bulk, adata.var_names)
         matches = match_genes(
             list(adata.var_names),
