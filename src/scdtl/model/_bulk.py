@@ -41,7 +41,7 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
     """Denoising autoencoder of bulk expression profiles, from which SCDTL starts.
 
     It is trained on pseudo-cells: samples are mixed, their deviations from the mean sharpened,
-    and counts drawn at the depth of single cells; the noise-free profile is the target.
+    and counts drawn at the library size of single cells; the noise-free profile is the target.
 
     Parameters
     ----------
