@@ -10,7 +10,7 @@ import pandas as pd
 from _data import read_counts
 from scipy import sparse, stats
 
-from scdtl.train._molecules import thin
+from scdtl.data._thin import thin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,7 +19,7 @@ from scipy import sparse
 
 from scdtl.tl.peers import NAMES, load
 from scdtl.tl.peers._knn_smoothing import sum_of_neighbours
-from scdtl.tl.peers._peer import Options, per_depth
+from scdtl.tl.peers._peer import Options, scaled_to_library_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,7 +87,7 @@ def neighbour_sum(adata: AnnData, seed: int, k: int) -> Imputed:
 
     Neighbours are found on 30 principal components of log1p(CP10k).
     """
-    log_normalised = per_depth(adata.X, 1e4).log1p()
+    log_normalised = scaled_to_library_size(adata.X, 1e4).log1p()
     return Imputed(sum_of_neighbours(adata.X, log_normalised, k, 30, seed).toarray())
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from scdtl import SCDTL
-from scdtl.module._likelihood import multinomial_nll
+from scdtl.noise._multinomial import multinomial_nll
 from scdtl.train._plan import SCDTLTrainingPlan
 
 if TYPE_CHECKING:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from scipy import sparse
     from torch.utils.data import DataLoader
 
+    from scdtl.noise import NoiseModel
+
 
 # Networks
 
@@ -90,7 +92,7 @@ class WithoutPosterior(SCDTL):
 
     def train(self, *args: Any, **kwargs: Any) -> None:
         super().train(*args, **kwargs)
-        self.module.dispersion.zero_()
+        self.module.noise.dispersion.zero_()
 
 
 # Validation
@@ -101,6 +103,7 @@ class CellSplitter(MoleculeSplitter):
 
     def __init__(
         self,
+        noise: type[NoiseModel],
         counts: sparse.csr_matrix,
         batch_index: np.ndarray,
         batch_size: int = 64,
@@ -112,9 +115,9 @@ class CellSplitter(MoleculeSplitter):
         if positions is None:
             positions = np.arange(len(batch_index))
         # The cells come in random order.
-        super().__init__(counts[n:], batch_index[n:], batch_size, 0.0, seed, positions[n:])
+        super().__init__(noise, counts[n:], batch_index[n:], batch_size, 0.0, seed, positions[n:])
         self.judges = MoleculeSplitter(
-            counts[:n], batch_index[:n], batch_size, held_out_fraction, seed, positions[:n]
+            noise, counts[:n], batch_index[:n], batch_size, held_out_fraction, seed, positions[:n]
         )
         self.val_idx, self.n_val = self.judges.val_idx, self.judges.n_val
 

@@ -120,6 +120,7 @@ def test_impute_writes_the_layer_of_a_real_file(tmp_path):
 
 def test_an_error_is_exactly_one_line(tmp_path):
     logged = toy()
+    logged.layers["counts"] = logged.X.copy()
     logged.X = logged.X.log1p()
     logged.write_h5ad(tmp_path / "logged.h5ad")
     done = scdtl_command("impute", tmp_path / "logged.h5ad", "-o", tmp_path / "out.h5ad")
@@ -127,7 +128,7 @@ def test_an_error_is_exactly_one_line(tmp_path):
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("scdtl: error: adata.X contains values that are not integers")
-    assert "layer='rates'" in done.stderr
+    assert "pass layer='counts'" in done.stderr
     assert not (tmp_path / "out.h5ad").exists()
 
 

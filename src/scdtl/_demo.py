@@ -126,7 +126,7 @@ def score_on_held_out(adata: AnnData, seed: int = 0) -> pd.DataFrame:
 
 def _split_molecules(counts: csr_matrix, seed: int) -> tuple[csr_matrix, csr_matrix]:
     """Draw which molecules are seen; the rest is held out."""
-    from scdtl.train._molecules import thin
+    from scdtl.data._thin import thin
 
     parts = thin(counts, SEEN, np.random.default_rng(seed))
     observed, held_out = (part.copy() for part in parts)

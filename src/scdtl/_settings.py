@@ -5,7 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 logger = logging.getLogger("scdtl")
 
@@ -101,6 +106,18 @@ class _ToStderr(logging.Handler):
         if logging.root.handlers or logger.handlers != [self]:
             return
         print(f"scdtl: {self.format(record)}", file=sys.stderr)
+
+
+@contextmanager
+def only_warnings() -> Iterator[None]:
+    """Keep notes back while one call makes many others, unless details are wanted."""
+    level = logger.level
+    if level == logging.INFO:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 logger.setLevel(logging.INFO)

@@ -88,10 +88,10 @@ def toy(
     types, batches = np.arange(n_obs) % n_types, rng.permutation(np.arange(n_obs) % n_batches)
     jitter = rng.normal(scale=0.3, size=(n_obs, _N_PROGRAMMES))
     gains = np.vstack([np.zeros(n_vars), rng.normal(scale=0.7, size=(n_batches - 1, n_vars))])
-    depth = n_vars * rng.lognormal(mean=np.log(3), sigma=0.4, size=(n_obs, 1))
+    library_size = n_vars * rng.lognormal(mean=np.log(3), sigma=0.4, size=(n_obs, 1))
     logits = baseline + (activity[types] + jitter) @ programmes.T + gains[batches]
     return _poisson_anndata(
-        depth * _softmax(logits),
+        library_size * _softmax(logits),
         rng,
         {
             "cell_type": [f"type{number}" for number in types],
@@ -132,10 +132,10 @@ def toy_bulk(n_samples: int = 30, n_vars: int = 40, seed: int = 0) -> AnnData:
     studies, tissues = np.arange(n_samples) % n_studies, rng.integers(n_tissues, size=n_samples)
     jitter = rng.normal(scale=0.5, size=(n_samples, _N_PROGRAMMES))
     gains = rng.normal(scale=0.3, size=(n_studies, n_vars))
-    depth = n_vars * rng.lognormal(mean=np.log(2_000), sigma=0.3, size=(n_samples, 1))
+    library_size = n_vars * rng.lognormal(mean=np.log(2_000), sigma=0.3, size=(n_samples, 1))
     logits = baseline + (activity[tissues] + jitter) @ programmes.T + gains[studies]
     return _poisson_anndata(
-        depth * _softmax(logits),
+        library_size * _softmax(logits),
         rng,
         {
             "study": [f"study{number}" for number in studies],

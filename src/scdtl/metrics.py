@@ -65,7 +65,7 @@ def poisson_deviance(counts: Matrix, rates: Matrix, axis: Axis = None) -> float 
     counts
         Molecules :math:`y`, cells × genes.
     rates
-        Expected molecules :math:`\mu` at the same depth, cells × genes, not negative.
+        Expected molecules :math:`\mu` at the same library size, cells × genes, not negative.
     axis
         `None` for one number over all entries, 0 for one per gene, 1 for one per cell.
 
@@ -112,7 +112,7 @@ def poisson_score(held_out: Matrix, rates: Matrix, observed: Matrix) -> float:
         Molecules that the imputation did not see, cells × genes.
     rates
         Imputed expression on a linear scale, cells × genes, not negative; its rows may have any
-        depth.
+        library size.
     observed
         Molecules that the imputation saw, cells × genes.
 
@@ -166,7 +166,7 @@ def gene_deviance_explained(
         Molecules that the imputation did not see, cells × genes.
     rates
         Imputed expression on a linear scale, cells × genes, not negative; its rows may have any
-        depth.
+        library size.
     observed
         Molecules that the imputation saw, cells × genes.
     min_molecules
@@ -192,11 +192,11 @@ def gene_deviance_explained(
     """
     _check_rates(held_out, rates)
     _check_rates(held_out, observed, name="observed")
-    depth = _row_sums(held_out)
+    library_size = _row_sums(held_out)
     profile = gene_totals(observed) + _PSEUDOCOUNT
-    baseline = depth[:, None] * (profile / profile.sum())
+    baseline = library_size[:, None] * (profile / profile.sum())
     of_rates = _deviance_sum(
-        held_out, rates, axis=0, scale=_scale_to(depth, rates), floor=_EPSILON
+        held_out, rates, axis=0, scale=_scale_to(library_size, rates), floor=_EPSILON
     )
     with np.errstate(divide="ignore", invalid="ignore"):  # genes without held-out molecules
         explained = of_rates / _deviance_sum(held_out, baseline, axis=0)
@@ -370,9 +370,9 @@ def _covariance(truth: Matrix, prediction: Matrix, axis: Axis) -> FloatArray | f
 
 
 def _loss(held_out: Matrix, rates: Matrix) -> float:
-    """Poisson negative log-likelihood of all entries, up to a constant; rows scaled to depth."""
-    depth = _row_sums(held_out)
-    scale = _scale_to(depth, rates)
+    """Poisson negative log-likelihood, up to a constant; rows scaled to the library size."""
+    library_size = _row_sums(held_out)
+    scale = _scale_to(library_size, rates)
     rows, columns, molecules = _nonzero(held_out)
     at_molecules = _values_at(rates, rows, columns) * scale[rows]
     return float(_row_sums(rates) @ scale - np.sum(molecules * np.log(at_molecules + _EPSILON)))
@@ -401,10 +401,10 @@ def _deviance_sum(
     return np.maximum(2 * total, 0)
 
 
-def _scale_to(depth: FloatArray, rates: Matrix) -> FloatArray:
-    """Factor per cell that brings its rates to a depth; 0 for a cell without rates."""
+def _scale_to(library_size: FloatArray, rates: Matrix) -> FloatArray:
+    """Factor per cell that brings its rates to a library size; 0 for a cell without rates."""
     total = _row_sums(rates)
-    return np.divide(depth, total, out=np.zeros_like(depth), where=total > 0)
+    return np.divide(library_size, total, out=np.zeros_like(library_size), where=total > 0)
 
 
 def _row_sums(matrix: Matrix) -> FloatArray:

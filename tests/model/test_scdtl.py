@@ -313,7 +313,7 @@ def test_missing_genes_are_masked(toy_model, adata):
         logits = module.generative(latent, unet, context, codes)["fused"].double().numpy()
     mu = np.exp(log_mean[batch] + logits)
     mu *= depth[:, None] / mu.sum(1, keepdims=True)
-    phi = module.dispersion.numpy()
+    phi = module.noise.dispersion.numpy()
     rate = mu * (1 + phi * counts) / (1 + phi * mu)
     rate *= depth[:, None] / rate.sum(1, keepdims=True)
     np.testing.assert_allclose(result, rate[:, place], rtol=1e-3, atol=1e-5)

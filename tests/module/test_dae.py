@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 
 from scdtl.module._dae import DAE, log1p_deviation
-from scdtl.module._likelihood import LOG_ZERO
+from scdtl.noise._multinomial import LOG_ZERO
 
 
 @pytest.fixture

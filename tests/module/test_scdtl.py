@@ -8,8 +8,8 @@ from torch.nn.functional import cross_entropy
 
 from scdtl._constants import REGISTRY_KEYS
 from scdtl.module._adaptation import maximum_mean_discrepancy
-from scdtl.module._posterior import dispersion_moments, posterior_mean, shrunken_dispersion
 from scdtl.module._scdtl import SCDTLModule
+from scdtl.noise._posterior import dispersion_moments, posterior_mean, shrunken_dispersion
 
 N_CELLS, N_GENES = 12, 30
 
@@ -89,26 +89,29 @@ def test_each_fold_of_cells_is_judged_by_the_dispersion_of_the_other(module, ten
         tensors[key]
         for key in (REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.TARGET_KEY, REGISTRY_KEYS.BATCH_KEY)
     )
-    logits = torch.randn(N_CELLS, N_GENES)
-    module.held_out_rate(logits, batch, counts, target)
-    module.update_dispersion()
-    rate = module.held_out_rate(logits, batch, counts, target)
+    scores = module.scores(torch.randn(N_CELLS, N_GENES), batch)
+    module.noise.held_out_loss(scores, counts, target)
+    module.noise.renew()
+    loss = module.noise.held_out_loss(scores, counts, target)
 
-    p = torch.softmax(module.log_mean[batch] + logits, 1)
+    p = torch.softmax(scores, 1)
     mu, mu_target = p * counts.sum(1, keepdim=True), p * target.sum(1, keepdim=True)
+    rate = torch.empty_like(mu)
     for judged, judge in ((0, 1), (1, 0)):
         own, other = slice(judged, None, 2), slice(judge, None, 2)
         dispersion = shrunken_dispersion(
             *dispersion_moments(counts[other], mu[other], target[other], mu_target[other])
         )
-        torch.testing.assert_close(rate[own], posterior_mean(mu[own], counts[own], dispersion))
+        rate[own] = posterior_mean(mu[own], counts[own], dispersion)
+    expected = cross_entropy(rate.log(), target, reduction="sum") / target.sum()
+    torch.testing.assert_close(loss, expected)
     everything = dispersion_moments(counts, mu, target, mu_target)
-    torch.testing.assert_close(module.dispersion, shrunken_dispersion(*everything))
+    torch.testing.assert_close(module.noise.dispersion, shrunken_dispersion(*everything))
 
 
 def test_proportions_sum_to_one_and_follow_the_batch(module):
     logits, batch = torch.zeros(2, N_GENES), torch.tensor([0, 1])
-    proportions = module.log_proportions(logits, batch).exp()
+    proportions = module.noise.prior_mean(module.scores(logits, batch), torch.ones(2, 1))
     torch.testing.assert_close(proportions, module.log_mean.exp())
     torch.testing.assert_close(proportions.sum(1), torch.ones(2))
 

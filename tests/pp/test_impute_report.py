@@ -34,7 +34,7 @@ def told(caplog):
 
 def test_the_end_is_told_once_with_the_numbers_that_are_written(told, pbmc_counts):
     adata = pbmc_counts.copy()
-    told = told(adata, verbose=False)
+    told = told(adata)
     entry, trust = adata.uns["scdtl"], adata.var["scdtl_trust"]
     untold = int(trust.isna().sum())
     trusted = int(adata.var["scdtl_trusted"].sum())
@@ -70,6 +70,8 @@ def test_the_bar_of_a_training_that_ends_early_ends_too(pbmc_counts, capsys):
     assert "Imputing: 100%" in err
 
 
-def test_no_bar_where_it_is_not_wanted(adata, capsys):
-    impute(adata, bulk=None, max_epochs=1, verbose=False)
+def test_nothing_is_told_where_it_is_not_wanted(adata, capsys, caplog):
+    with caplog.at_level(logging.INFO, logger="scdtl"):
+        impute(adata, bulk=None, max_epochs=1, verbose=False)
     assert capsys.readouterr() == ("", "")
+    assert "Imputed" not in caplog.text

@@ -11,9 +11,9 @@ import pytest
 from scipy import sparse
 
 import scdtl
+from scdtl.data._thin import thin
 from scdtl.tl import Evaluation, evaluate
 from scdtl.tl.peers._chosen import chosen
-from scdtl.train._molecules import thin
 
 SIMPLE = ["observed", "mean profile"]
 SCORES = [

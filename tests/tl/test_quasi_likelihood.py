@@ -45,7 +45,7 @@ def test_sums_equal_those_of_the_dense_counts(pbmc_counts, pbmc_sums):
         cells, sizes = dense[codes == code], depth[codes == code]
         expected = [cells.sum(0), (cells**2).sum(0), sizes @ cells, (cells > 0).sum(0)]
         assert np.array_equal(found.per_gene, expected)
-        assert np.array_equal(found.of_depth, [sizes.sum(), (sizes**2).sum(), len(sizes)])
+        assert np.array_equal(found.of_cells, [sizes.sum(), (sizes**2).sum(), len(sizes)])
 
 
 def test_moments_are_those_that_the_docstring_states(pbmc_counts, pbmc_sums):
@@ -69,7 +69,7 @@ def test_joined_groups_have_the_sums_of_their_cells_and_part_again(pbmc_counts, 
     (joined,) = sums_of_groups(pbmc_counts.X, np.where(np.isin(codes, (0, 1)), 0, -1))
     for found, expected in ((a + b, joined), ((a + b) - b, a)):
         assert np.array_equal(found.per_gene, expected.per_gene)
-        assert np.array_equal(found.of_depth, expected.of_depth)
+        assert np.array_equal(found.of_cells, expected.of_cells)
 
 
 def test_cells_without_counts_do_not_count():

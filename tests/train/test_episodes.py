@@ -9,7 +9,7 @@ from scipy.stats import poisson
 
 from scdtl._constants import REGISTRY_KEYS
 from scdtl.datasets import toy_bulk
-from scdtl.module._likelihood import LOG_ZERO
+from scdtl.noise._multinomial import LOG_ZERO
 from scdtl.train._episodes import Episodes, EpisodeSplitter, _poisson
 
 STUDIES = np.arange(30) % 3

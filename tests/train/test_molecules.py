@@ -12,8 +12,10 @@ from hypothesis.extra.numpy import arrays
 from scipy import sparse, stats
 
 from scdtl._constants import REGISTRY_KEYS
+from scdtl.data._thin import thin
+from scdtl.noise import UMI
 from scdtl.train import _molecules
-from scdtl.train._molecules import MoleculeSplitter, thin
+from scdtl.train._molecules import MoleculeSplitter
 
 
 @given(
@@ -73,7 +75,7 @@ def counts(adata):
 
 @pytest.fixture
 def molecules(counts):
-    return MoleculeSplitter(counts, np.arange(60) % 2, batch_size=16, seed=1)
+    return MoleculeSplitter(UMI, counts, np.arange(60) % 2, batch_size=16, seed=1)
 
 
 def sorted_rows(matrix):
@@ -106,7 +108,7 @@ def test_each_pass_is_thinned_anew(molecules):
 
 def test_alike_cells_are_thinned_anew_in_each_minibatch_and_pass():
     counts = sparse.csr_matrix(np.tile(np.arange(50, dtype=np.float32), (4, 1)))
-    loader = MoleculeSplitter(counts, np.zeros(4, dtype=int), batch_size=1).train_dataloader()
+    loader = MoleculeSplitter(UMI, counts, np.zeros(4, dtype=int), batch_size=1).train_dataloader()
     seen = [
         tuple(batch[REGISTRY_KEYS.X_KEY].ravel().tolist()) for _ in range(3) for batch in loader
     ]
@@ -115,7 +117,7 @@ def test_alike_cells_are_thinned_anew_in_each_minibatch_and_pass():
 
 def test_each_cell_keeps_a_share_of_its_own_between_a_half_and_nine_tenths():
     counts = sparse.csr_matrix(np.full((300, 20), 5_000, dtype=np.float32))
-    molecules = MoleculeSplitter(counts, np.zeros(300, dtype=int), batch_size=300)
+    molecules = MoleculeSplitter(UMI, counts, np.zeros(300, dtype=int), batch_size=300)
     (batch,) = molecules.train_dataloader()
     kept, rest = (batch[k].sum(1) for k in (REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.TARGET_KEY))
     shares = (kept / (kept + rest)).numpy()
@@ -125,7 +127,7 @@ def test_each_cell_keeps_a_share_of_its_own_between_a_half_and_nine_tenths():
 def test_the_seeds_of_the_split_and_of_torch_decide_the_minibatches(counts):
     def passes(seed, torch_seed):
         torch.manual_seed(torch_seed)
-        loader = MoleculeSplitter(counts, np.arange(60), seed=seed).train_dataloader()
+        loader = MoleculeSplitter(UMI, counts, np.arange(60), seed=seed).train_dataloader()
         ((batch,), (again,)) = loader, loader
         rows = batch[REGISTRY_KEYS.BATCH_KEY].tolist(), again[REGISTRY_KEYS.BATCH_KEY].tolist()
         return rows, batch[REGISTRY_KEYS.X_KEY].numpy()
@@ -153,7 +155,7 @@ def test_validation_predicts_the_held_out_molecules_of_the_same_cells(molecules,
 
 def test_same_seed_same_split(counts):
     first, second, other = (
-        MoleculeSplitter(counts, np.zeros(60, dtype=int), seed=seed).held_out.toarray()
+        MoleculeSplitter(UMI, counts, np.zeros(60, dtype=int), seed=seed).held_out.toarray()
         for seed in (1, 1, 2)
     )
     assert np.array_equal(first, second)
@@ -165,7 +167,7 @@ def test_the_first_cells_validate(counts, monkeypatch):
         monkeypatch.setattr(_molecules, f"MAX_{name}_CELLS", n_cells)
     cells = np.random.default_rng(0).permutation(60)[:40]
     # The batch tells which cell it is.
-    molecules = MoleculeSplitter(counts[cells], cells, batch_size=16, positions=cells)
+    molecules = MoleculeSplitter(UMI, counts[cells], cells, batch_size=16, positions=cells)
     assert np.array_equal(molecules.train_idx, cells)
     assert np.array_equal(molecules.val_idx, cells[:10])
     assert (molecules.n_train, molecules.n_val) == (40, 10)
@@ -191,7 +193,7 @@ def test_processes_that_load_make_the_same_minibatches(counts, loader, monkeypat
     def passes(n_workers):
         monkeypatch.setattr(scvi.settings, "dl_num_workers", n_workers)
         torch.manual_seed(0)
-        minibatches = getattr(MoleculeSplitter(counts, np.arange(60), 16), loader)()
+        minibatches = getattr(MoleculeSplitter(UMI, counts, np.arange(60), 16), loader)()
         assert minibatches.num_workers == n_workers
         return [list(minibatches) for _ in range(2)]
 
@@ -205,7 +207,7 @@ def test_processes_that_load_make_the_same_minibatches(counts, loader, monkeypat
 @pytest.mark.parametrize(("n_cells", "batch_size"), [(1, 3), (7, 3), (14, 16), (5, 1)])
 def test_every_cell_is_in_one_minibatch_of_a_pass(n_cells, batch_size):
     counts = sparse.csr_matrix(np.full((n_cells, 3), 4, dtype=np.float32))
-    molecules = MoleculeSplitter(counts, np.arange(n_cells), batch_size)
+    molecules = MoleculeSplitter(UMI, counts, np.arange(n_cells), batch_size)
     sizes = [min(batch_size, n_cells - i) for i in range(0, n_cells, batch_size)]
     for loader in (molecules.train_dataloader(), molecules.val_dataloader()):
         minibatches = [batch[REGISTRY_KEYS.BATCH_KEY].tolist() for batch in loader]

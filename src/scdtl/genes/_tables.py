@@ -73,7 +73,7 @@ def aliases(of: str) -> dict[str, frozenset[str]]:
     row = species().get(of)
     if row is None or row.aliases is None:
         return {}
-    return _grouped((name, gene) for gene, *names in _rows(row.aliases) for name in names)
+    return _by_name((names, gene) for gene, *names in _rows(row.aliases))
 
 
 @cache
@@ -103,7 +103,7 @@ def orthologs(source: str, target: str) -> dict[str, frozenset[Ortholog]]:
     else:
         others = _in_human(target)
         pairs = [(gene, others[h]) for h, gene in _in_human(source).items() if h in others]
-    return _grouped((name, other) for gene, other in pairs for name in gene if name)
+    return _by_name(pairs)
 
 
 def _in_human(name: str) -> dict[Ortholog, Ortholog]:
@@ -120,9 +120,12 @@ def _rows(file: str) -> list[list[str]]:
     return [line.split("\t") for line in lines if not line.startswith("#")]
 
 
-def _grouped(pairs: Iterable[tuple[str, T]]) -> dict[str, frozenset[T]]:
-    groups: dict[str, frozenset[T]] = {}
-    for key, value in pairs:
-        one = frozenset([value])
-        groups[key] = groups[key] | one if key in groups else one
-    return groups
+def _by_name(named: Iterable[tuple[Iterable[str], T]]) -> dict[str, frozenset[T]]:
+    """All things of each name, given each thing's names; empty ones are none."""
+    things: dict[str, frozenset[T]] = {}
+    for names, thing in named:
+        one = frozenset([thing])
+        for name in names:
+            things[name] = things[name] | one if name in things else one
+    things.pop("", None)
+    return things

@@ -21,8 +21,8 @@ from scdtl.model._profiles import log_mean_of_samples
 from scdtl.model._saving import SavedAsData, refuse_checkpoints_to_open
 from scdtl.module._bulk import BulkDAEModule
 from scdtl.module._gene_order import order_by_similarity
-from scdtl.module._likelihood import LOG_ZERO
 from scdtl.module._scdtl import N_BULK_LATENTS
+from scdtl.noise._multinomial import LOG_ZERO
 from scdtl.pretrained import BulkWeights, save_weights
 from scdtl.train._episodes import Episodes, EpisodeSplitter
 from scdtl.train._plan import AveragedTrainingPlan
@@ -41,7 +41,7 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
     """Denoising autoencoder of bulk expression profiles, from which SCDTL starts.
 
     It is trained on pseudo-cells: samples are mixed, their deviations from the mean sharpened,
-    and counts drawn at the depth of single cells; the noise-free profile is the target.
+    and counts drawn at the library size of single cells; the noise-free profile is the target.
 
     Parameters
     ----------

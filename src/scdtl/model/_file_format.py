@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 METADATA_KEY = "scdtl_model"
 NETWORK = "module."
+_RENAMED = {"module.dispersion": "module.noise.dispersion"}  # since version 0.1
 
 _NEEDED_ATTRIBUTES = {"registry_", "init_params_"}
 _WRONG_CONTENT = (
@@ -189,7 +190,7 @@ def read_model(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, to
         if not all(isinstance(name, str) for name in [header["class"], *header["var_names"]]):
             raise TypeError("its class or its genes have no names")
         network = {
-            name.removeprefix(NETWORK): torch.from_numpy(value)
+            _RENAMED.get(name, name).removeprefix(NETWORK): torch.from_numpy(value)
             for name, value in tensors.items()
             if name.startswith(NETWORK)
         }

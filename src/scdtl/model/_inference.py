@@ -14,13 +14,13 @@ from tqdm.auto import tqdm
 
 from scdtl._constants import REGISTRY_KEYS
 from scdtl.data._batches import batch_names
+from scdtl.data._order import shuffled_cells
 from scdtl.data._raw_counts import canonical_csr
-from scdtl.model._cell_order import shuffled_cells
 from scdtl.model._genes import columns_of
 from scdtl.model._imputer import Imputer, dense_block
 from scdtl.model._profiles import masked_log_mean
 from scdtl.model._query import Query, read_cells
-from scdtl.model._scales import check_scale, draw_gamma, on_scale
+from scdtl.model._scales import check_scale, on_scale
 from scdtl.model._silent import MAX_CELLS, cut_offs
 
 if TYPE_CHECKING:
@@ -199,8 +199,8 @@ class ImputationModel(BaseModelClass):
         for rows, counts, batch in self._blocks(query, cells, batch_size):
             size = None if sizes is None else sizes[rows]
             mean, _, std, _ = on_scale(query.module, counts, batch, "counts", size)
-            rate = draw_gamma(mean[:, columns], std()[:, columns], generator)
-            blocks.append(sparse.csr_matrix(generator.poisson(rate), dtype=np.float32))
+            drawn = query.module.noise.draw_counts(mean[:, columns], std()[:, columns], generator)
+            blocks.append(sparse.csr_matrix(drawn, dtype=np.float32))
         return sparse.vstack(blocks, format="csr")
 
     @torch.inference_mode()

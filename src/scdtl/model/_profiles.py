@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from scdtl.data._totals import gene_totals
-from scdtl.module._likelihood import LOG_ZERO
+from scdtl.noise._multinomial import LOG_ZERO
 
 if TYPE_CHECKING:
     from scipy import sparse

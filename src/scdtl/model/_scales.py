@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from scdtl.module._dae import CP10K
-from scdtl.module._posterior import expected_log1p, posterior_mean, posterior_std
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
 
 Scale = Literal["log1p", "normalized", "counts", "expected_log1p"]
 Replace = Literal["all", "zeros", "trusted"]
-
-_MIN_DISPERSION = 1e-3
 
 
 class Imputed(NamedTuple):
@@ -94,52 +91,43 @@ def on_scale(
 ) -> Imputed:
     """Posterior mean and standard deviation of a block of cells.
 
-    Rows are scaled to the cell's depth, so that the posterior moves molecules between genes and
+    Rows are scaled to the library size, so that the posterior moves molecules between genes and
     neither adds nor loses any. A cell without counts stays zero.
     """
-    depth = counts.sum(1, keepdim=True)
+    noise, own_size = module.noise, counts.sum(1, keepdim=True)
     inferred = module.inference(counts, batch)
     logits = module.generative(batch_index=batch, **inferred)["fused"]
-    mu = module.log_proportions(logits, batch).exp() * depth
-    dispersion = module.dispersion
-    rate = posterior_mean(mu, counts, dispersion)
+    mu = noise.prior_mean(module.scores(logits, batch), own_size)
+    posterior = noise.posterior(mu, counts)
+    rate = posterior.mean
     as_other = torch.ones(())
     if target_batch is not None:
         as_batch = torch.full_like(batch, target_batch)
         logits = module.generative(batch_index=as_batch, **inferred)["fused"]
-        transformed = module.log_proportions(logits, as_batch).exp() * depth
+        transformed = noise.prior_mean(module.scores(logits, as_batch), own_size)
         as_other = torch.where(mu > 0, transformed / mu, 0)
         rate = rate * as_other
-    to_depth = depth / rate.sum(1, keepdim=True).clamp(min=1e-12)
+    to_own_size = own_size / rate.sum(1, keepdim=True).clamp(min=1e-12)
 
-    size = depth if library_size is None else torch.from_numpy(library_size).to(depth)[:, None]
-    per_molecule = CP10K / depth.clamp(min=1)
-    per_10k = rate * (to_depth * per_molecule)
+    size = own_size
+    if library_size is not None:
+        size = torch.from_numpy(library_size).to(own_size)[:, None]
+    per_molecule = CP10K / own_size.clamp(min=1)
+    per_10k = rate * (to_own_size * per_molecule)
     if scale in ("log1p", "normalized"):
-        unit, linear, observed = to_depth * per_molecule, per_10k, counts * per_molecule
+        unit, linear, observed = to_own_size * per_molecule, per_10k, counts * per_molecule
     else:
-        unit = to_depth * size / depth.clamp(min=1)
+        unit = to_own_size * size / own_size.clamp(min=1)
         linear, observed = rate * unit, counts
     value = linear
     if scale == "log1p":
         value, observed = torch.log1p(linear), torch.log1p(observed)
     elif scale == "expected_log1p":
-        shape = 1 / dispersion.clamp(min=_MIN_DISPERSION) + counts
-        value = expected_log1p(linear, shape, CP10K / size.clamp(min=1))
+        value = posterior.expected_log1p(linear, CP10K / size.clamp(min=1))
         observed = torch.log1p(counts * per_molecule)
 
     def std() -> torch.Tensor:
-        linear_std = posterior_std(mu, counts, dispersion) * as_other * unit
+        linear_std = posterior.std() * as_other * unit
         return linear_std / (1 + linear) if scale == "log1p" else linear_std
 
     return Imputed(value, observed, std, per_10k)
-
-
-def draw_gamma(
-    mean: torch.Tensor, std: torch.Tensor, generator: np.random.Generator
-) -> np.ndarray:
-    """One draw of each rate; a rate without spread is its mean."""
-    means, stds = (x.cpu().double().numpy() for x in (mean, std))
-    spread = np.divide(stds**2, means, out=np.zeros_like(means), where=means > 0)
-    shape = np.divide(means, spread, out=np.ones_like(means), where=spread > 0)
-    return np.where(spread > 0, generator.gamma(shape) * spread, means)

@@ -16,19 +16,15 @@ from scdtl._compat import check_one_device, forget_data_with, one_process, quiet
 from scdtl._constants import REGISTRY_KEYS
 from scdtl.data._checks import check_input
 from scdtl.data._features import refuse_other_features
+from scdtl.data._order import gene_keys, shuffled_cells
 from scdtl.data._totals import gene_totals
 from scdtl.genes import match_genes, warn_of_ambiguous
-from scdtl.model._calibration import (
-    bulk_helps,
-    calibrate,
-    mean_profile_dispersion,
-    raise_to_residual_dispersion,
-)
-from scdtl.model._cell_order import gene_keys, shuffled_cells
+from scdtl.model._bulk_weights import as_weights
 from scdtl.model._inference import ImputationModel
 from scdtl.model._profiles import log_mean_of_batches
 from scdtl.model._saving import SavedAsData, refuse_checkpoints_to_open
 from scdtl.model._transfer import co_expression_order, transfer
+from scdtl.model._trust import bulk_helps, calibrate, raise_noise_to_residuals, score
 from scdtl.module._gene_order import MAX_CELLS, columns_at, gene_vectors, order_by_similarity
 from scdtl.module._scdtl import SCDTLModule
 from scdtl.train._interrupt import StopOnInterrupt
@@ -195,8 +191,6 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         ValueError
             If less than 10 % of the genes are known to the weights.
         """
-        from scdtl.model._bulk_weights import as_weights
-
         weights = as_weights(bulk, adata.var_names)
         matches = match_genes(
             list(adata.var_names),
@@ -320,93 +314,111 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         """
         refuse_checkpoints_to_open(trainer_kwargs.get("callbacks"))
         check_one_device(devices, trainer_kwargs.get("strategy"))
-        is_fresh = not (self.transfer_ or self.is_trained_)
-        if is_fresh:
-            self._set_gene_order(lambda _, counts: order_by_similarity(gene_vectors(counts)))
-        counts, batch_index = self._registered()
-        cells, drawn = self._draw(self.seed_, max_training_cells)
-        drawn = columns_at(drawn, self._gene_position()[np.argsort(self.gene_keys_)])
-        molecules = self._data_splitter_cls(
-            drawn,
-            batch_index[cells],
-            batch_size,
-            held_out_fraction,
-            self.seed_,
-            cells,
-        )
-        del drawn  # its parts are all that is needed
-        # Training sees the mean of its own molecules only: the held-out ones stay unseen.
-        n_batch = self.summary_stats.n_batch
-        self.module.log_mean.copy_(
-            log_mean_of_batches(molecules.kept, molecules.batch_index, n_batch)
-        )
-        if is_fresh:
-            self.module.start_without_bulk()
-        kept, held_out = molecules.held_out_parts()
-        for fold in (0, 1):
-            self.module.fold_dispersion[fold] = mean_profile_dispersion(
-                kept[fold::2], held_out[fold::2]
-            )
-        steps_per_epoch = -(-molecules.n_train // batch_size)
+        molecules = self._split(batch_size, held_out_fraction, max_training_cells)
+        self._start(molecules)
+        steps_per_epoch = len(molecules.train_dataloader())
         if max_epochs is None:
             max_epochs = -(-_MAX_STEPS // steps_per_epoch)
         if max_epochs > 0:
             if self.transfer_ and not self.history_:
                 self._drop_bulk_that_misleads(molecules)
-            bar = TrainingBar(trainer_kwargs.pop("enable_progress_bar", True))
-            callbacks = [*(trainer_kwargs.pop("callbacks", None) or []), bar]
-            if early_stopping:
-                callbacks.append(
-                    EarlyStopping("validation_loss", patience=early_stopping_patience)
-                )
             every = max(1, round(_STEPS_PER_VALIDATION / steps_per_epoch))
             # Few cells are soon known by heart: smaller steps let the held-out molecules say when.
             lr = _LR * float(np.clip(molecules.n_train / _CELLS_AT_FULL_LR, _MIN_LR_FRACTION, 1))
-            self.module.log_ratio_scale.fill_(1)  # a fit without training may have set it
-            self.is_trained_ = bool(self.history_)  # whether there is a history to continue
-            self.module.train()  # Lightning leaves a module that was trained before in eval mode
-            with (
-                quiet_lightning(),
-                one_process() as plugins,
-                StopOnInterrupt() as interrupt,
-            ):
-                super().train(
-                    max_epochs=max_epochs,
-                    accelerator=accelerator,
-                    devices=devices,
-                    datamodule=molecules,
-                    plan_kwargs={"lr": lr} | (plan_kwargs or {}),
-                    callbacks=[*callbacks, interrupt],
-                    **(
-                        {"check_val_every_n_epoch": every, "gradient_clip_val": 1.0}
-                        | {"plugins": plugins}
-                        | trainer_kwargs
-                    ),
-                    enable_progress_bar=False,
-                )
-            n_epochs = self.trainer.current_epoch
-            self.training_end_ = {
-                "reason": "interrupted"
-                if interrupt.interrupted
-                else "early stopping"
-                if n_epochs < max_epochs
-                else "max_epochs",
-                "n_epochs": n_epochs,
-                "max_epochs": max_epochs,
-            }
+            self._fit(
+                molecules,
+                patience=early_stopping_patience if early_stopping else None,
+                max_epochs=max_epochs,
+                accelerator=accelerator,
+                devices=devices,
+                plan_kwargs={"lr": lr} | (plan_kwargs or {}),
+                **({"check_val_every_n_epoch": every, "gradient_clip_val": 1.0} | trainer_kwargs),
+            )
+        self._calibrate(molecules)
+        self._score(molecules)
+
+    def _split(
+        self, batch_size: int, held_out_fraction: float, max_training_cells: int
+    ) -> MoleculeSplitter:
+        """Draw the cells to train on and hold out some of their molecules."""
+        if self._is_fresh:
+            self._set_gene_order(lambda _, counts: order_by_similarity(gene_vectors(counts)))
+        cells, drawn = self._draw(self.seed_, max_training_cells)
+        drawn = columns_at(drawn, self._gene_position()[np.argsort(self.gene_keys_)])
+        return self._data_splitter_cls(
+            type(self.module.noise),
+            drawn,
+            self._registered()[1][cells],
+            batch_size,
+            held_out_fraction,
+            self.seed_,
+            cells,
+        )
+
+    def _start(self, molecules: MoleculeSplitter) -> None:
+        """Begin at the mean profile of what training sees: what is held out stays unseen."""
+        self.module.log_mean.copy_(
+            log_mean_of_batches(molecules.kept, molecules.batch_index, self.summary_stats.n_batch)
+        )
+        if self._is_fresh:
+            self.module.start_without_bulk()
+        self.module.noise.start(*molecules.held_out_parts())
+
+    @property
+    def _is_fresh(self) -> bool:
+        """Whether neither bulk nor training have shaped the network."""
+        return not (self.transfer_ or self.is_trained_)
+
+    def _fit(
+        self,
+        molecules: MoleculeSplitter,
+        *,
+        patience: int | None,
+        max_epochs: int,
+        **trainer_kwargs,
+    ) -> None:
+        """Train the network until held-out molecules are predicted no better."""
+        bar = TrainingBar(trainer_kwargs.pop("enable_progress_bar", True))
+        callbacks = [*(trainer_kwargs.pop("callbacks", None) or []), bar]
+        if patience is not None:
+            callbacks.append(EarlyStopping("validation_loss", patience=patience))
+        self.module.log_ratio_scale.fill_(1)  # a fit without training may have set it
+        self.is_trained_ = bool(self.history_)  # whether there is a history to continue
+        self.module.train()  # Lightning leaves a module that was trained before in eval mode
+        with quiet_lightning(), one_process() as plugins, StopOnInterrupt() as interrupt:
+            super().train(
+                max_epochs=max_epochs,
+                datamodule=molecules,
+                callbacks=[*callbacks, interrupt],
+                **({"plugins": plugins} | trainer_kwargs),
+                enable_progress_bar=False,
+            )
+        n_epochs = self.trainer.current_epoch
+        reason = "max_epochs" if n_epochs == max_epochs else "early stopping"
+        self.training_end_ = {
+            "reason": "interrupted" if interrupt.interrupted else reason,
+            "n_epochs": n_epochs,
+            "max_epochs": max_epochs,
+        }
+
+    def _calibrate(self, molecules: MoleculeSplitter) -> None:
+        """Fit the noise to held-out molecules, and the reach of what was not trained."""
         self.module.eval()
         has_learned = bool(self.transfer_ or self.history_)
         if not has_learned:
             self.module.log_ratio_scale.zero_()  # the mean profile is all there is to say
-        explained, by_gene, trusted = calibrate(
-            self.module, molecules, fit_scale=has_learned and not self.history_
-        )
+        calibrate(self.module, molecules, fit_scale=has_learned and not self.history_)
+
+    def _score(self, molecules: MoleculeSplitter) -> None:
+        """Score on held-out molecules, then let the posterior know all molecules."""
+        explained, by_gene, trusted = score(self.module, molecules)
+        position = self._gene_position()
         self.held_out_ = {
             "deviance_explained": explained,
-            "gene_deviance_explained": by_gene[self._gene_position()],
-            "trusted_genes": trusted[self._gene_position()],
+            "gene_deviance_explained": by_gene[position],
+            "trusted_genes": trusted[position],
         }
-        log_mean = log_mean_of_batches(counts, batch_index, n_batch)
+        log_mean = log_mean_of_batches(*self._registered(), self.summary_stats.n_batch)
         self.module.log_mean.copy_(log_mean[:, self.module.gene_order.cpu()])
-        raise_to_residual_dispersion(self.module, molecules)
+        raise_noise_to_residuals(self.module, molecules)
         self.is_trained_ = True

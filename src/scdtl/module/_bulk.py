@@ -7,7 +7,7 @@ from scvi.module.base import BaseModuleClass, LossOutput, auto_move_data
 
 from scdtl._constants import REGISTRY_KEYS
 from scdtl.module._dae import DAE, log1p_deviation
-from scdtl.module._likelihood import multinomial_nll
+from scdtl.noise._multinomial import multinomial_nll
 
 
 class BulkDAEModule(BaseModuleClass):

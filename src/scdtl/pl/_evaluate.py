@@ -112,10 +112,8 @@ def evaluate_genes(
     >>> evaluation = scdtl.tl.evaluate(adata, methods=["observed", "mean profile"])
     >>> axes = scdtl.pl.evaluate_genes(evaluation, "observed", show=False)
     """
-    from scdtl.tl._verdict import main_method
-
     _check_evaluation(evaluation)
-    name = main_method(evaluation.scores) if method is None else method
+    name = evaluation.main_method if method is None else method
     if name not in evaluation.scores.index:
         there = ", ".join(map(repr, evaluation.scores.index))
         raise ValueError(f"method {name!r} was not evaluated; there are: {there}.")
@@ -161,9 +159,7 @@ def draw_distribution(ax: Axes, genes: pd.DataFrame, methods: list[str]) -> None
 
 
 def _check_evaluation(evaluation: object) -> None:
-    from scdtl.tl import Evaluation
-
-    if not isinstance(evaluation, Evaluation):
+    if not hasattr(evaluation, "main_method"):
         raise TypeError(
             f"evaluation must be what scdtl.tl.evaluate returns, not "
             f"{type(evaluation).__name__}: run evaluation = scdtl.tl.evaluate(adata) first."
@@ -171,8 +167,4 @@ def _check_evaluation(evaluation: object) -> None:
 
 
 def _colour(name: str) -> str:
-    from scdtl.tl._verdict import MEAN_PROFILE
-
-    if name == "scdtl":
-        return BLUE
-    return GREY if name in ("observed", MEAN_PROFILE) else ORANGE
+    return {"scdtl": BLUE, "observed": GREY, "mean profile": GREY}.get(name, ORANGE)

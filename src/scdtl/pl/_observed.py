@@ -197,10 +197,10 @@ def _read(
     _check_imputed(entry["params"], [*genes, *gene_of_color])
     imputed = part_of_results(adata, "layers", key)
     counts = counts_of(adata, entry, layer)
-    depth = np.asarray(counts.sum(axis=1), dtype=float).ravel()
+    library_size = np.asarray(counts.sum(axis=1), dtype=float).ravel()
     scale, size = entry["params"]["scale"], entry["params"].get("library_size")
     expression = [
-        (_on_scale(column(counts, at), depth, scale, size), column(imputed, at))
+        (_on_scale(column(counts, at), library_size, scale, size), column(imputed, at))
         for at in positions
     ]
     colours = None
@@ -221,9 +221,9 @@ def _check_imputed(params: Mapping[str, Any], genes: list[str]) -> None:
         )
 
 
-def _on_scale(counts: np.ndarray, depth: np.ndarray, scale: str, size: Any) -> np.ndarray:
+def _on_scale(counts: np.ndarray, library_size: np.ndarray, scale: str, size: Any) -> np.ndarray:
     """Observed values in the unit of the imputed ones; `size` is the run's library size."""
     if scale == "counts":
-        return counts if size is None else counts * (size / np.maximum(depth, 1))
-    per_10k = counts * (1e4 / np.maximum(depth, 1))
+        return counts if size is None else counts * (size / np.maximum(library_size, 1))
+    per_10k = counts * (1e4 / np.maximum(library_size, 1))
     return per_10k if scale == "normalized" else np.log1p(per_10k)

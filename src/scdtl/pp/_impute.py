@@ -142,8 +142,8 @@ def impute(
     lazy
         The layer is a dask array, and a block of it is imputed whenever it is looked at.
     verbose
-        Show a progress bar; ``None`` shows it unless ``scdtl.settings.verbosity`` is above
-        ``"warning"``.
+        Show progress bars, and tell in one line how it went; ``None`` does unless
+        ``scdtl.settings.verbosity`` is above ``"warning"``.
     model_kwargs
         Arguments of :class:`scdtl.SCDTL`.
     train_kwargs
@@ -332,7 +332,8 @@ def impute(
     for name, values in about_genes.items():
         result.var[name] = values
     result.uns[key_added] = entry
-    _report(model, adata)
+    if verbose:
+        _report(model, adata)
     returned = [thing for thing, asked in ((result, copy), (model, return_model)) if asked]
     return (tuple(returned) if len(returned) > 1 else returned[0]) if returned else None
 

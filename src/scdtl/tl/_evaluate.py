@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from tqdm.auto import tqdm
 
 from scdtl._constants import DEFAULT_BULK
+from scdtl._settings import only_warnings
 from scdtl.data._checks import check_input
 from scdtl.data._features import genes_only
+from scdtl.data._thin import thin
 from scdtl.data._totals import gene_totals
 from scdtl.tl._evaluation import Evaluation
 from scdtl.tl._scores import Split
 from scdtl.tl.peers._chosen import chosen
 from scdtl.tl.peers._peer import Options
-from scdtl.train._molecules import thin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -87,7 +89,7 @@ def evaluate(
     random_state
         Seed. Split number i (from 0) is that of seed ``random_state + i``.
     verbose
-        Show scdtl's progress bar; as in :func:`scdtl.pp.impute`.
+        Show a progress bar; as in :func:`scdtl.pp.impute`.
     **impute_kwargs
         ``max_epochs``, ``batch_size``, ``accelerator``, ``devices``, ``model_kwargs`` and
         ``train_kwargs`` of :func:`scdtl.pp.impute`; for ``"scdtl"``.
@@ -129,22 +131,28 @@ def evaluate(
     scores: list[pd.DataFrame] = []
     explained: list[pd.DataFrame] = []
     n_held_out = np.zeros(adata.n_vars)
-    for i in range(n_splits):
-        options = Options(
-            random_state + i, batch_key, bulk, {"verbose": verbose} | dict(impute_kwargs)
-        )
-        split = _split(counts, held_out_fraction, options.seed)
-        n_held_out += split.n_held_out / n_splits
-        rows, columns = {}, {}
-        for name, peer in peers.items():
-            logger.info("evaluate: %s (split %d of %d)", name, i + 1, n_splits)
-            # A copy for each, so that none can change what the next one gets.
-            cells = AnnData(split.kept.copy(), obs=obs.copy(), var=adata.var[[]].copy())
-            rates, seconds = _timed(peer, cells, options)
-            row, columns[name] = split.score(name, rates)
-            rows[name] = row | {"seconds": seconds}
-        scores.append(pd.DataFrame.from_dict(rows, orient="index"))
-        explained.append(pd.DataFrame(columns, index=adata.var_names))
+    if verbose is None:
+        verbose = logger.isEnabledFor(logging.WARNING)
+    n_runs = n_splits * len(peers)
+    with tqdm(total=n_runs, desc="Evaluating", unit="method", disable=not verbose) as bar:
+        for i in range(n_splits):
+            options = Options(
+                random_state + i, batch_key, bulk, {"verbose": False} | dict(impute_kwargs)
+            )
+            split = _split(counts, held_out_fraction, options.seed)
+            n_held_out += split.n_held_out / n_splits
+            rows, columns = {}, {}
+            for name, peer in peers.items():
+                bar.set_postfix_str(name)
+                # A copy for each, so that none can change what the next one gets.
+                cells = AnnData(split.kept.copy(), obs=obs.copy(), var=adata.var[[]].copy())
+                with only_warnings():
+                    rates, seconds = _timed(peer, cells, options)
+                bar.update()
+                row, columns[name] = split.score(name, rates)
+                rows[name] = row | {"seconds": seconds}
+            scores.append(pd.DataFrame.from_dict(rows, orient="index"))
+            explained.append(pd.DataFrame(columns, index=adata.var_names))
     genes = sum(explained[1:], explained[0]) / n_splits  # NaN unless scored in every split
     genes["n_held_out"] = n_held_out
     genes["mean_count"] = gene_totals(counts) / adata.n_obs

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scdtl._files import written_whole
-from scdtl.tl._verdict import verdict
+from scdtl.tl._verdict import main_method, verdict
 
 if TYPE_CHECKING:
     import os
@@ -61,6 +61,11 @@ class Evaluation:
     def verdict(self) -> str:
         """What the numbers say, in plain words."""
         return verdict(self.scores, self.genes)
+
+    @property
+    def main_method(self) -> str:
+        """The method that verdict and figures are about: scdtl, or else the best one."""
+        return main_method(self.scores)
 
     def plot(
         self,

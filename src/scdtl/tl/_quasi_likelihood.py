@@ -42,19 +42,19 @@ class Sums:
     Parameters
     ----------
     per_gene
-        Rows: Σ c, Σ c², Σ c L, number of cells with c > 0; for molecules c and depth L.
-    of_depth
+        Rows: Σ c, Σ c², Σ c L, number of cells with c > 0; for molecules c and library size L.
+    of_cells
         Σ L, Σ L², number of cells.
     """
 
     per_gene: Floats
-    of_depth: Floats
+    of_cells: Floats
 
     def __add__(self, other: Sums) -> Sums:
-        return Sums(self.per_gene + other.per_gene, self.of_depth + other.of_depth)
+        return Sums(self.per_gene + other.per_gene, self.of_cells + other.of_cells)
 
     def __sub__(self, other: Sums) -> Sums:
-        return Sums(self.per_gene - other.per_gene, self.of_depth - other.of_depth)
+        return Sums(self.per_gene - other.per_gene, self.of_cells - other.of_cells)
 
     @property
     def molecules(self) -> Floats:
@@ -62,29 +62,29 @@ class Sums:
         return self.per_gene[0]
 
     @property
-    def depth(self) -> float:
+    def library_size(self) -> float:
         """Molecules of all genes."""
-        return float(self.of_depth[0])
+        return float(self.of_cells[0])
 
     @property
     def n_cells(self) -> int:
         """Cells with molecules."""
-        return int(self.of_depth[2])
+        return int(self.of_cells[2])
 
     @property
     def rate(self) -> Floats:
         """Share of each gene among the molecules."""
-        return self.per_gene[0] / self.of_depth[0]
+        return self.per_gene[0] / self.of_cells[0]
 
     @property
     def expressing(self) -> Floats:
         """Share of cells with a molecule of the gene."""
-        return self.per_gene[3] / self.of_depth[2]
+        return self.per_gene[3] / self.of_cells[2]
 
     @property
     def spread(self) -> Floats:
         """Σ (L m)² at the group's own rate m: what a dispersion of 1 adds to the variance."""
-        return self.rate**2 * self.of_depth[1]
+        return self.rate**2 * self.of_cells[1]
 
     @property
     def squared_residuals(self) -> Floats:
@@ -112,15 +112,20 @@ def sums_of_groups(counts: sparse.csr_matrix, codes: NDArray[np.integer]) -> lis
         Group of each cell from 0 on; negative for none.
     """
     counts = sparse.csr_matrix(counts, dtype=np.float64)
-    depth = np.asarray(counts.sum(axis=1)).ravel()
-    cells = np.flatnonzero((codes >= 0) & (depth > 0))
+    library_size = np.asarray(counts.sum(axis=1)).ravel()
+    cells = np.flatnonzero((codes >= 0) & (library_size > 0))
     shape = (int(codes.max(initial=-1)) + 1, len(codes))
     member = sparse.csr_matrix((np.ones(len(cells)), (codes[cells], cells)), shape=shape)
-    parts = (counts, counts.power(2), sparse.diags(depth) @ counts, counts.sign())
+    parts = (counts, counts.power(2), sparse.diags(library_size) @ counts, counts.sign())
     per_gene = [(member @ part).toarray() for part in parts]
-    of_depth = [member @ values for values in (depth, depth**2, np.ones(len(depth)))]
+    of_cells = [
+        member @ values for values in (library_size, library_size**2, np.ones(len(library_size)))
+    ]
     return [
-        Sums(np.stack([part[k] for part in per_gene]), np.stack([part[k] for part in of_depth]))
+        Sums(
+            np.stack([part[k] for part in per_gene]),
+            np.stack([part[k] for part in of_cells]),
+        )
         for k in range(shape[0])
     ]
 
@@ -140,7 +145,7 @@ def compare(a: Sums, b: Sums) -> Comparison:
 
     variances, expected, degrees = [], [], []
     for group, other in ((a, b), (b, a)):
-        weight = (other.depth / both.depth) ** 2
+        weight = (other.library_size / both.library_size) ** 2
         own = group.n_cells - 1
         prior = group.molecules + dispersion * group.spread
         moderated = (own * group.squared_residuals + _PRIOR_DF * prior) / (own + _PRIOR_DF)
@@ -168,8 +173,10 @@ def _log_ratio(group: Sums, both: Sums) -> Floats:
 
 def _shrunken_rate(group: Sums, both: Sums) -> Floats:
     """The group's rate with half a molecule at the common rate added."""
-    depth = group.depth + _divided(np.full_like(both.rate, _PRIOR_MOLECULES), both.rate)
-    return (group.molecules + _PRIOR_MOLECULES) / depth
+    library_size = group.library_size + _divided(
+        np.full_like(both.rate, _PRIOR_MOLECULES), both.rate
+    )
+    return (group.molecules + _PRIOR_MOLECULES) / library_size
 
 
 def _divided(numerator: Floats, denominator: Floats, otherwise: float = 0) -> Floats:

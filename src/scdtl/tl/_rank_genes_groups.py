@@ -60,8 +60,8 @@ def rank_genes_groups(
 
     Imputed values, and draws from their posterior too, share molecules between cells and genes:
     a test on them takes that for evidence. This one is a moderated quasi-likelihood test of the
-    counts given each cell's depth (see Notes). It keeps its error rate where groups differ in
-    depth, where Wilcoxon's test of log-normalised values does not.
+    counts given each cell's library size (see Notes). It keeps its error rate where groups differ
+    in library size, where Wilcoxon's test of log-normalised values does not.
 
     Arguments and results are those of :func:`scanpy.tl.rank_genes_groups`, so that scanpy's
     plots and :func:`scanpy.get.rank_genes_groups_df` read them.
@@ -75,7 +75,7 @@ def rank_genes_groups(
         counts, p-values are too small, as for every test.
     mask_var
         Genes to test and to correct for: a boolean column of ``var``, or a boolean array as long
-        as ``var``. A cell's depth is that of all genes.
+        as ``var``. A cell's library size is that of all genes.
     use_raw
         ``True`` tests the counts in ``adata.raw``. ``None`` means ``False``, unlike in scanpy:
         by habit, ``raw`` holds log-normalised values.

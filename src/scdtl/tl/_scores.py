@@ -66,7 +66,7 @@ class Split:
         name
             What a message calls the method.
         rates
-            Expected expression, cells × genes, not negative, of any depth per cell.
+            Expected expression, cells × genes, not negative, of any library size per cell.
         """
         if rates.shape != self.kept.shape:
             raise ValueError(

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from scdtl._constants import REGISTRY_KEYS
-from scdtl.module._likelihood import LOG_ZERO
+from scdtl.noise._multinomial import LOG_ZERO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ class Episodes(IterableDataset):
     An episode draws one to four studies of one unit, a few of their samples as cell types, and
     mixes these into cells (sparse Dirichlet). Deviations from the episode's mean profile are
     raised to a power, since a tissue is blunter than a cell type; a random gain per gene stands
-    for the platform; counts are Poisson at a depth typical of droplets.
+    for the platform; counts are Poisson at a library size typical of droplets.
 
     Parameters
     ----------
@@ -78,9 +78,9 @@ class Episodes(IterableDataset):
         types = self._draw_types(generator)
         weights = self._abundances(len(types), generator)
         cells = weights @ self._sharpen(types, weights.mean(0), generator)
-        depth = np.exp(generator.uniform(np.log(500), np.log(20_000)))
-        depths = depth * generator.lognormal(0, 0.4, size=(self.n_cells, 1))
-        counts = _poisson(cells * depths.astype(np.float32), generator)
+        library_size = np.exp(generator.uniform(np.log(500), np.log(20_000)))
+        library_sizes = library_size * generator.lognormal(0, 0.4, size=(self.n_cells, 1))
+        counts = _poisson(cells * library_sizes.astype(np.float32), generator)
         mean = cells.mean(0)
         log_mean = np.where(mean > 0, np.log(np.maximum(mean, 1e-30)), LOG_ZERO)
         return {

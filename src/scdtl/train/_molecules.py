@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from scipy import sparse
 from scvi import settings
 from torch.utils.data import (
     BatchSampler,
@@ -23,54 +22,30 @@ from scdtl._constants import REGISTRY_KEYS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from scipy import sparse
+
+    from scdtl.noise import NoiseModel
+
 MAX_TRAINING_CELLS = 50_000
 MAX_VALIDATION_CELLS = 512
 MAX_CALIBRATION_CELLS = 2_000
-_KEPT_FRACTION = (0.5, 0.9)
 
 
-def thin(
-    counts: sparse.csr_matrix, fraction: float | np.ndarray, generator: np.random.Generator
-) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
-    """Split molecules at random: every count n becomes Binomial(n, fraction) and the rest.
-
-    Parameters
-    ----------
-    counts
-        Counts, cells × genes, CSR.
-    fraction
-        Probability of a molecule to be kept, one number or one per cell.
-    generator
-        Source of randomness.
-
-    Returns
-    -------
-    The kept molecules and the others, both with the structure arrays of ``counts`` itself: do
-    not change them in place.
-    """
-    fraction = np.repeat(
-        np.broadcast_to(fraction, counts.shape[0]).astype(np.float32), np.diff(counts.indptr)
-    )
-    # Most counts are 1 (or stored zeros): for them the draw is one comparison.
-    one = generator.random(len(counts.data), dtype=np.float32) < fraction
-    kept = np.minimum(counts.data, one, dtype=np.float32)
-    several = np.flatnonzero(counts.data > 1)
-    kept[several] = generator.binomial(counts.data[several].astype(np.int64), fraction[several])
-    rest = counts.data - kept
-    return (
-        sparse.csr_matrix((kept, counts.indices, counts.indptr), shape=counts.shape),
-        sparse.csr_matrix((rest, counts.indices, counts.indptr), shape=counts.shape),
-    )
-
-
-class _ThinnedCells(Dataset):
-    """Minibatches of cells, thinned anew each time: part goes in, the rest is the target.
+class _Pairs(Dataset):
+    """Minibatches of cells, split anew each time: part is shown, the rest is asked.
 
     Each has a number that its randomness comes from, so that it does not matter which process
     makes it.
     """
 
-    def __init__(self, counts: sparse.csr_matrix, batch_index: np.ndarray, seed: Sequence[int]):
+    def __init__(
+        self,
+        noise: type[NoiseModel],
+        counts: sparse.csr_matrix,
+        batch_index: np.ndarray,
+        seed: Sequence[int],
+    ):
+        self.noise = noise
         self.counts = counts
         self.batch_index = batch_index
         self.seed = seed
@@ -81,9 +56,8 @@ class _ThinnedCells(Dataset):
     def __getitem__(self, minibatch: tuple[int, Sequence[int]]) -> dict[str, torch.Tensor]:
         number, rows = minibatch
         generator = np.random.default_rng([*self.seed, number])
-        fraction = generator.uniform(*_KEPT_FRACTION, size=len(rows))
-        kept, rest = thin(self.counts[rows], fraction, generator)
-        return _tensors(kept, rest, self.batch_index[rows])
+        shown, asked = self.noise.pair(self.counts[rows], generator)
+        return _tensors(shown, asked, self.batch_index[rows])
 
 
 class _HeldOutMolecules(Dataset):
@@ -132,6 +106,8 @@ class MoleculeSplitter(pl.LightningDataModule):
 
     Parameters
     ----------
+    noise
+        The noise model, which says what is held out and how training pairs are made.
     counts
         Counts of the cells to train on, in random order; cells × genes, CSR float32.
     batch_index
@@ -149,6 +125,7 @@ class MoleculeSplitter(pl.LightningDataModule):
 
     def __init__(
         self,
+        noise: type[NoiseModel],
         counts: sparse.csr_matrix,
         batch_index: np.ndarray,
         batch_size: int = 64,
@@ -161,15 +138,16 @@ class MoleculeSplitter(pl.LightningDataModule):
         self.seed = seed
         self.batch_index = batch_index
         generator = np.random.default_rng(seed)
-        self.kept, self.held_out = thin(counts, 1 - held_out_fraction, generator)
+        self.noise = noise
+        self.kept, self.held_out = noise.hold_out(counts, held_out_fraction, generator)
         self.train_idx = np.arange(counts.shape[0]) if positions is None else positions
         self.val_idx = self.train_idx[:MAX_VALIDATION_CELLS]
         self.n_train, self.n_val = len(self.train_idx), len(self.val_idx)
 
     def train_dataloader(self) -> DataLoader:
-        """Thinned cells, shuffled."""
+        """Pairs of all cells, shuffled."""
         # The 0 keeps the numbers of version 0.1.
-        cells = _ThinnedCells(self.kept, self.batch_index, [self.seed + 1, 0])
+        cells = _Pairs(self.noise, self.kept, self.batch_index, [self.seed + 1, 0])
         minibatches = BatchSampler(RandomSampler(cells), self.batch_size, drop_last=False)
         return self._loader(cells, _Numbered(minibatches))
 

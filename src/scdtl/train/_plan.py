@@ -127,4 +127,4 @@ class SCDTLTrainingPlan(AveragedTrainingPlan):
 
     def on_validation_end(self) -> None:
         super().on_validation_end()
-        self.module.update_dispersion()
+        self.module.noise.renew()

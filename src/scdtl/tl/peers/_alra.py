@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scdtl.tl.peers._peer import Options, Peer, per_depth
+from scdtl.tl.peers._peer import Options, Peer, scaled_to_library_size
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -46,7 +46,7 @@ def alra(cells: AnnData, options: Options) -> Rates:
     filled = np.flatnonzero(np.asarray(cells.X.sum(axis=1)).ravel() > 0)
     if not len(filled):
         return rates
-    log_counts = per_depth(cells.X[filled].astype(np.float64), 1e4).log1p()
+    log_counts = scaled_to_library_size(cells.X[filled].astype(np.float64), 1e4).log1p()
     u, singular_values, v = randomized_svd(
         log_counts,
         alra_rank(log_counts, options.seed),

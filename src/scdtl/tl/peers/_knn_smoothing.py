@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from scdtl.tl.peers._peer import Options, Peer, per_depth
+from scdtl.tl.peers._peer import Options, Peer, scaled_to_library_size
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -24,7 +24,7 @@ def knn_smoothing(cells: AnnData, options: Options, k: int = 15) -> Rates:
     """
     smoothed = cells.X
     for step in range(1, int(np.ceil(np.log2(k + 1))) + 1):
-        normalised = per_depth(smoothed, np.median(np.asarray(smoothed.sum(axis=1))))
+        normalised = scaled_to_library_size(smoothed, np.median(np.asarray(smoothed.sum(axis=1))))
         shifted = normalised.copy()
         shifted.data = np.sqrt(normalised.data) + np.sqrt(normalised.data + 1) - 1
         smoothed = sum_of_neighbours(cells.X, shifted, min(2**step - 1, k), 10, options.seed)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scdtl.tl.peers._peer import Options, Peer, per_depth
+from scdtl.tl.peers._peer import Options, Peer, scaled_to_library_size
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -24,7 +24,7 @@ def magic(cells: AnnData, options: Options, t: int | str = 3) -> Rates:
     """
     from magic import MAGIC
 
-    roots = per_depth(cells.X, 1.0).sqrt()
+    roots = scaled_to_library_size(cells.X, 1.0).sqrt()
     operator = MAGIC(t=t, random_state=options.seed, n_jobs=1, verbose=0)
     with warnings.catch_warnings():  # of genes without molecules and of MAGIC's own libraries
         warnings.simplefilter("ignore")

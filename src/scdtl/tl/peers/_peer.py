@@ -65,7 +65,9 @@ class Peer:
             return False
 
 
-def per_depth(counts: sparse.csr_matrix, depth: float | np.floating) -> sparse.csr_matrix:
-    """Counts scaled to one depth; a cell without molecules stays zero."""
+def scaled_to_library_size(
+    counts: sparse.csr_matrix, library_size: float | np.floating
+) -> sparse.csr_matrix:
+    """Counts scaled to one library size; a cell without molecules stays zero."""
     total = np.maximum(np.asarray(counts.sum(axis=1)).ravel(), 1)
-    return sparse.csr_matrix(sparse.diags(depth / total) @ counts)
+    return sparse.csr_matrix(sparse.diags(library_size / total) @ counts)

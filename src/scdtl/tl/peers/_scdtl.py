@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def scdtl(cells: AnnData, options: Options) -> Rates:
-    """Posterior mean of this package, at the cell's depth."""
+    """Posterior mean of this package, at the cell's library size."""
     from scdtl.pp import impute
 
     impute(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from scdtl.module._likelihood import LOG_ZERO, multinomial_nll
+from scdtl.noise._multinomial import LOG_ZERO, multinomial_nll
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import sparse, stats
 
-from scdtl.model._cell_order import _mixed, gene_keys, shuffled_cells
+from scdtl.data._order import _mixed, gene_keys, shuffled_cells
 
 NAMES = [f"gene{i}" for i in range(30)]
 

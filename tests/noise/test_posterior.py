@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from scdtl.module._posterior import (
+from scdtl.noise._posterior import (
     dispersion_moments,
     expected_log1p,
     posterior_mean,

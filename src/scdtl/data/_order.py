@@ -73,7 +73,7 @@ def shuffled_cells(
     --------
     >>> import numpy as np
     >>> from scipy import sparse
-    >>> from scdtl.model._cell_order import gene_keys, shuffled_cells
+    >>> from scdtl.data._order import gene_keys, shuffled_cells
     >>> counts = sparse.csr_matrix(np.diag([3.0, 0.0, 5.0]))
     >>> keys = gene_keys(["CD4", "LYZ", "NKG7"])
     >>> np.sort(shuffled_cells(counts, np.zeros(3, dtype=int), keys, 0))

@@ -1,0 +1,40 @@
+"""Thinning: splitting the molecules of each cell at random."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+
+def thin(
+    counts: sparse.csr_matrix, fraction: float | np.ndarray, generator: np.random.Generator
+) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+    """Split molecules at random: every count n becomes Binomial(n, fraction) and the rest.
+
+    Parameters
+    ----------
+    counts
+        Counts, cells × genes, CSR.
+    fraction
+        Probability of a molecule to be kept, one number or one per cell.
+    generator
+        Source of randomness.
+
+    Returns
+    -------
+    The kept molecules and the others, both with the structure arrays of ``counts`` itself: do
+    not change them in place.
+    """
+    fraction = np.repeat(
+        np.broadcast_to(fraction, counts.shape[0]).astype(np.float32), np.diff(counts.indptr)
+    )
+    # Most counts are 1 (or stored zeros): for them the draw is one comparison.
+    one = generator.random(len(counts.data), dtype=np.float32) < fraction
+    kept = np.minimum(counts.data, one, dtype=np.float32)
+    several = np.flatnonzero(counts.data > 1)
+    kept[several] = generator.binomial(counts.data[several].astype(np.int64), fraction[several])
+    rest = counts.data - kept
+    return (
+        sparse.csr_matrix((kept, counts.indices, counts.indptr), shape=counts.shape),
+        sparse.csr_matrix((rest, counts.indices, counts.indptr), shape=counts.shape),
+    )
