@@ -183,7 +183,7 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
             num_workers=num_workers,
         )
         no_validation = {} if episodes.n_val else {"limit_val_batches": 0}
-        bar = TrainingBar(trainer_kwargs.pop("enable_progress_bar", True))
+        bar = TrainingBar(trainer_kwargs.pop("enable_progress_bar", True), "Training on bulk")
         self.module.train()  # Lightning leaves a module that was trained before in eval mode
         with quiet_lightning(), one_process() as plugins:
             super().train(

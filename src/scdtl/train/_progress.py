@@ -18,14 +18,17 @@ class TrainingBar(Callback):
     ----------
     enable
         Whether to show it.
+    label
+        What is trained.
     """
 
-    def __init__(self, enable: bool):
+    def __init__(self, enable: bool, label: str = "Training"):
         self._enable = enable
+        self._label = label
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._bar = tqdm(
-            total=trainer.max_epochs, desc="Training", unit="epoch", disable=not self._enable
+            total=trainer.max_epochs, desc=self._label, unit="epoch", disable=not self._enable
         )
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -37,7 +40,7 @@ class TrainingBar(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._enable and self._bar.n < self._bar.total:
             self._bar.total = self._bar.n
-            self._bar.set_description("Training ended early")
+            self._bar.set_description(f"{self._label} ended early")
         self._bar.close()
 
     def on_exception(
