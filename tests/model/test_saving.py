@@ -324,7 +324,7 @@ def test_models_of_old_versions_of_scvi_tools_are_not_converted(tmp_path):
 
 
 def test_files_of_another_kind_are_refused(saved, tmp_path, toy_weights_file):
-    with pytest.raises(ValueError, match="holds a SCDTL, not a BulkDAE"):
+    with pytest.raises(ValueError, match="holds a SCDTL, not a BulkDAE: load it with SCDTL.load"):
         load(saved, False, BulkDAE)
     shutil.copy(toy_weights_file, file_of(tmp_path))
     with pytest.raises(ValueError, match="no model of scdtl"):
@@ -531,6 +531,17 @@ def test_models_of_version_0_1_load_and_say_what_they_said():
     np.testing.assert_allclose(
         imputed(bulk_model, samples), expected["bulk_imputed"], rtol=1e-4, atol=1e-3
     )
+
+
+def test_a_model_of_version_0_1_with_more_attributes_loads_without_them(tmp_path):
+    folder = Path(shutil.copytree(OLD / "scdtl", tmp_path / "model"))
+
+    def add(header, tensors):
+        header["attributes"]["notes_"] = {"$array": ["notes_", "float32"]}
+        tensors["notes_"] = np.zeros(3, np.float32)
+
+    rewrite(folder, add)
+    assert not hasattr(load(folder), "notes_")
 
 
 def test_weights_of_version_0_1_load_and_start_a_model(adata):

@@ -48,13 +48,7 @@ def batch_names(values: Any) -> list[str]:
 
 
 def plain_batches(values: Any) -> list[bool | int | float | str]:
-    """Batches as JSON knows them: what is neither number nor boolean by name.
-
-    Parameters
-    ----------
-    values
-        Batches.
-    """
+    """Batches as JSON knows them: what is neither number nor boolean by name."""
     return [x if isinstance(x, bool | int | float) else str(x) for x in pd.Index(values).tolist()]
 
 

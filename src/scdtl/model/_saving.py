@@ -143,6 +143,10 @@ class SavedAsData(BaseModelClass):
         path = _locate(Path(dir_path), prefix)
         with FILE.refusing(path):
             header, tensors = read(path)
+            if (name := header["model_name"]) != cls.__name__:
+                raise ValueError(
+                    f"{path} holds a {name}, not a {cls.__name__}: load it with {name}.load."
+                )
             check(cls, header, tensors)
         if adata is None:
             adata = _saved_anndata(path.with_name(f"{prefix or ''}{_ANNDATA}"))
@@ -193,13 +197,7 @@ class SavedAsData(BaseModelClass):
 
 
 def refuse_checkpoints_to_open(callbacks: Iterable[Any] | None) -> None:
-    """Refuse scvi-tools' ways back to a checkpoint, which look for a pickle.
-
-    Parameters
-    ----------
-    callbacks
-        What the caller gives the trainer.
-    """
+    """Refuse scvi-tools' ways back to a checkpoint, which look for a pickle."""
     for callback in callbacks or ():
         if isinstance(callback, SaveCheckpoint) and (
             callback.load_best_on_end or callback.check_nan_gradients

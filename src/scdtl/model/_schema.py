@@ -11,7 +11,7 @@ import torch
 
 from scdtl._constants import REGISTRY_KEYS
 from scdtl.data._batches import plain_batches
-from scdtl.model._schema_1 import as_schema_2
+from scdtl.model._schema_1 import attributes_and_network
 from scdtl.pretrained._safetensors import (
     FileKind,
     Misfit,
@@ -19,12 +19,19 @@ from scdtl.pretrained._safetensors import (
     check_header,
     check_tensors,
     sha256_of,
+    shortened,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
-FILE = FileKind("model", "scdtl_model", (1, 2), "train the model again, and save it.")
+FILE = FileKind(
+    "model",
+    "scdtl_model",
+    (1, 2),
+    "copy it again from where it was saved, or train the model again and save it.",
+)
 _HEADER: dict[str, Any] = {
     "schema": int,
     "model_name": str,
@@ -60,34 +67,48 @@ _WRONG = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError,
 
 def contents(model: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Header and tensors of the file of a model."""
-    values, setup_args = vars(model), model.registry["setup_args"]
-    fields, parameters = model.registry["field_registries"], model.init_params_["non_kwargs"]
+    network = {
+        _NETWORK + name: np.asarray(value.cpu().numpy(), order="C")
+        for name, value in model.module.state_dict().items()
+    }
+    versions = {name: version(name) for name in ("scdtl", "scvi-tools", "torch")}
+    header, tensors = _as_data(vars(model), network, model.get_var_names(), versions)
+    return header | {"sha256": sha256_of(header, tensors)}, tensors
+
+
+def _as_data(
+    attributes: dict[str, Any],
+    network: dict[str, np.ndarray],
+    genes: Iterable[str],
+    versions: dict[str, str],
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    registry = attributes["registry_"]
+    fields, setup_args = registry["field_registries"], registry["setup_args"]
+    parameters = attributes["init_params_"]["non_kwargs"]
     header = {
         "schema": FILE.schemas[-1],
-        "model_name": type(model).__name__,
-        "versions": {name: version(name) for name in ("scdtl", "scvi-tools", "torch")},
-        "genes": [str(name) for name in model.get_var_names()],
-        "n_obs": int(model.summary_stats.n_cells),
+        "model_name": registry["model_name"],
+        "versions": versions,
+        "genes": [str(name) for name in genes],
+        "n_obs": int(fields[REGISTRY_KEYS.X_KEY]["state_registry"]["n_obs"]),
         "setup_args": setup_args,
         "categories": {
             field: plain_batches(fields[field]["state_registry"]["categorical_mapping"])
             for field in columns(setup_args)
         },
         "parameters": {name: np.asarray(value).item() for name, value in parameters.items()},
-        **{name: values.get(name) for name in _ATTRIBUTES},
+        **{name: attributes.get(name) for name in _ATTRIBUTES},
     }
-    tensors = {
-        _NETWORK + name: np.asarray(value.cpu().numpy(), order="C")
-        for name, value in model.module.state_dict().items()
-    }
-    values = values | {_HELD_OUT + key: x for key, x in values.get("held_out_", {}).items()}
+    held_out = attributes.get("held_out_", {})
+    arrays = attributes | {_HELD_OUT + key: value for key, value in held_out.items()}
+    tensors = dict(network)
     for name, (dtype, _) in _ARRAYS.items():
-        if values.get(name) is not None:
-            tensors[name] = np.asarray(values[name], dtype, order="C")
-    for name, table in (model.history_ or {}).items():
+        if arrays.get(name) is not None:
+            tensors[name] = np.asarray(arrays[name], dtype, order="C")
+    for name, table in (attributes["history_"] or {}).items():
         rows = np.column_stack([table.index, table.iloc[:, 0]])
         tensors[_HISTORY + name] = rows.astype(np.float64)
-    return header | {"sha256": sha256_of(header, tensors)}, tensors
+    return header, tensors
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -97,9 +118,12 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         raise Misfit("is damaged: its checksum is wrong")
     if header["schema"] == 1:
         try:
-            header, tensors = as_schema_2(header, tensors)
+            attributes, network = attributes_and_network(header, tensors)
+            header, tensors = _as_data(
+                attributes, network, header["var_names"], header["versions"]
+            )
         except _WRONG as error:
-            raise Misfit(f"does not fit: {error!r}") from error
+            raise Misfit(f"does not fit: {shortened(repr(error))}") from error
     check_header(header, _HEADER)
     if header["categories"].keys() != columns(header["setup_args"]).keys():
         raise Misfit("does not fit: its categories are not those of the columns in setup_args")
@@ -108,8 +132,6 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 def check(cls: Any, header: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
     """Refuse what no model of the class says."""
-    if header["model_name"] != cls.__name__:
-        raise Misfit(f"holds a {header['model_name']}, not a {cls.__name__}")
     try:
         # Its first weights are drawn, but take no memory.
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
@@ -132,8 +154,10 @@ def check(cls: Any, header: dict[str, Any], tensors: dict[str, np.ndarray]) -> N
 
 def restore(model: Any, header: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
     """Give a new model what the file says beyond its parameters and its data."""
-    values = {name: header.get(name) for name in _ATTRIBUTES}
-    network, history, held_out = {}, {}, {}
+    values: dict[str, Any] = {name: header.get(name) for name in _ATTRIBUTES}
+    network: dict[str, torch.Tensor] = {}
+    history: dict[str, pd.DataFrame] = {}
+    held_out: dict[str, Any] = {}
     for name, value in tensors.items():
         group, _, key = name.partition(".")
         if name.startswith(_NETWORK):
@@ -155,7 +179,7 @@ def restore(model: Any, header: dict[str, Any], tensors: dict[str, np.ndarray]) 
 def columns(setup_args: dict[str, str | None]) -> dict[str, str]:
     """Columns of ``obs`` that data were set up with, by scvi-tools' name of the field."""
     keys = setup_args.items()
-    return {name[:-4]: key for name, key in keys if name.endswith("_key") and key is not None}
+    return {name.removesuffix("_key"): key for name, key in keys if key and name != "layer"}
 
 
 def registry_of(header: dict[str, Any]) -> dict[str, Any]:
