@@ -47,6 +47,11 @@ def batch_names(values: Any) -> list[str]:
     return [str(value) for value in pd.Series(values)]
 
 
+def plain_batches(values: Any) -> list[bool | int | float | str]:
+    """Batches as JSON knows them: what is neither number nor boolean by name."""
+    return [x if isinstance(x, bool | int | float) else str(x) for x in pd.Index(values).tolist()]
+
+
 def named_batches(column: Any) -> pd.Categorical:
     """The batch of each cell by name.
 

@@ -15,7 +15,6 @@ from scdtl._compat import check_one_device, forget_data_with, one_process, quiet
 from scdtl._constants import REGISTRY_KEYS
 from scdtl.data._checks import check_has
 from scdtl.model._bulk_samples import check_bulk, dense, gene_names
-from scdtl.model._file_format import sha256_of
 from scdtl.model._genes import check_genes, columns_of
 from scdtl.model._profiles import log_mean_of_samples
 from scdtl.model._saving import SavedAsData, refuse_checkpoints_to_open
@@ -24,6 +23,7 @@ from scdtl.module._gene_order import order_by_similarity
 from scdtl.module._scdtl import N_BULK_LATENTS
 from scdtl.noise._multinomial import LOG_ZERO
 from scdtl.pretrained import BulkWeights, save_weights
+from scdtl.pretrained._safetensors import sha256_of
 from scdtl.train._episodes import Episodes, EpisodeSplitter
 from scdtl.train._plan import AveragedTrainingPlan
 from scdtl.train._progress import TrainingBar

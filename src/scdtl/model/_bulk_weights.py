@@ -14,8 +14,8 @@ from anndata import AnnData
 from scdtl._compat import forget_anndata
 from scdtl.model._bulk import BulkDAE
 from scdtl.model._bulk_samples import check_names, dense, gene_names
-from scdtl.model._file_format import sha256_of
 from scdtl.pretrained import BulkWeights, load_weights, match_genes
+from scdtl.pretrained._safetensors import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
