@@ -13,9 +13,9 @@ from anndata import AnnData
 
 from scdtl._constants import DEFAULT_BULK
 from scdtl.data._checks import check_input
+from scdtl.data._counts import gene_totals
 from scdtl.data._features import genes_only
 from scdtl.data._thin import thin
-from scdtl.data._totals import gene_totals
 from scdtl.tl._evaluation import Evaluation
 from scdtl.tl._scores import Split
 from scdtl.tl.peers._chosen import chosen
