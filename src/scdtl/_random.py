@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 _BORROWED = threading.RLock()
 
 
+def next_seed() -> int:
+    """Draw the seed of a model from torch's random state."""
+    return int(torch.randint(2**31, (1,), device="cpu"))
+
+
 @contextmanager
 def local_seed(seed: int) -> Iterator[None]:
     """Seed torch for the body, and leave the caller's torch and NumPy states as they were."""

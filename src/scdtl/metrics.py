@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, cast, overload
 import numpy as np
 from scipy import sparse
 
-from scdtl.data._totals import gene_totals
+from scdtl.data._counts import gene_totals
 
 __all__ = [
     "gene_deviance_explained",

@@ -16,7 +16,8 @@ from hypothesis.extra.numpy import arrays
 from scipy.sparse import csc_array, csc_matrix, csr_array, csr_matrix, isspmatrix_csr
 
 from scdtl.data._checks import check_names
-from scdtl.data._raw_counts import canonical_csr, check_counts, checked_counts, note_oddities
+from scdtl.data._counts import find_counts
+from scdtl.data._raw_counts import canonical_csr, check_counts, note_oddities
 from scdtl.datasets import toy
 from scdtl.pp import impute
 
@@ -44,8 +45,8 @@ def adata():
 def check(adata, **options):
     """The checks of impute; the counts."""
     options = OPTIONS | options
-    check_names(adata, **options)
-    counts = checked_counts(adata, options["layer"])
+    genes = check_names(adata, **options)
+    counts = find_counts(adata, options["layer"], genes).checked()
     note_oddities(counts)
     return counts
 

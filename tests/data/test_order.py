@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import sparse, stats
 
-from scdtl.data._order import _mixed, gene_keys, shuffled_cells
+from scdtl.data._order import _mixed, gene_keys, sampled_cells, shuffled_cells
 
 NAMES = [f"gene{i}" for i in range(30)]
 
@@ -126,3 +126,33 @@ def test_numbers_are_mixed_as_in_splitmix64():
     states = np.arange(3, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     published = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
     assert _mixed(states).tolist() == published
+
+
+def sampled(counts, batch_index, n_cells, seed=0):
+    return sampled_cells(counts, batch_index, gene_keys(NAMES), seed, n_cells, 3)
+
+
+@pytest.mark.parametrize("n_cells", [4, 50, 398, 399, 1000])
+def test_a_sample_has_cells_of_every_batch(counts, n_cells):
+    batch = np.repeat([0, 1, 2], [3, 390, 7])
+    cells = sampled(counts, batch, n_cells)
+    assert len(cells) == len(set(cells)) == min(n_cells, 399)  # one has no counts
+    assert set(batch[cells]) == {0, 1, 2}
+    assert n_cells > 398 or set(cells) != set(sampled(counts, batch, n_cells, seed=1))
+
+
+def test_a_sample_of_alike_batches_is_the_beginning_of_the_order(counts):
+    batch = np.arange(400) % 3
+    in_order = shuffled_cells(counts, batch, gene_keys(NAMES), 0)[:370]
+    np.testing.assert_array_equal(sampled(counts, batch, 370), in_order)
+
+
+def test_what_is_sampled_of_all_cells_is_sampled_of_a_part(counts):
+    """So that a file can be read piece by piece."""
+    batch = np.repeat([0, 1, 2], [3, 390, 7])
+    whole = sampled(counts, batch, 50)
+    kept = np.empty(0, dtype=int)
+    for piece in np.array_split(np.arange(400), 9):
+        rows = np.sort(np.concatenate([kept, piece]))
+        kept = rows[sampled(counts[rows], batch[rows], 50)]
+    np.testing.assert_array_equal(kept, whole)

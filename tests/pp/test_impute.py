@@ -19,6 +19,7 @@ from scipy import sparse
 
 from scdtl import SCDTL, BulkDAE
 from scdtl.datasets import toy, toy_bulk
+from scdtl.model._predict import Predictor
 from scdtl.pp import impute
 
 QUICK = {"bulk": None, "max_epochs": 2}
@@ -274,7 +275,7 @@ def test_an_error_in_training_leaves_adata_exactly_as_it_was(full, monkeypatch):
         raise RuntimeError("out of memory")
 
     before = snapshot(full)
-    monkeypatch.setattr(SCDTL, "get_latent_representation", fail)
+    monkeypatch.setattr(Predictor, "latent", fail)  # what is computed last
     with pytest.raises(RuntimeError, match="out of memory"):
         impute(full, **QUICK)
     assert snapshot(full) == before

@@ -14,8 +14,9 @@ import pytest
 import scanpy as sc
 from scipy import sparse
 
-from scdtl.data._counts import training_rows
-from scdtl.pp import _lazy, impute
+from scdtl.data import _counts
+from scdtl.model import _inference, _sample
+from scdtl.pp import _layers, impute
 
 QUICK = {"bulk": None, "max_epochs": 1, "batch_size": 8, "verbose": False}
 OPTIONS = [
@@ -30,7 +31,7 @@ OPTIONS = [
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     """Several blocks also of few cells: 16 each."""
-    monkeypatch.setattr(_lazy, "_ENTRIES_PER_BLOCK", 16 * 40)
+    monkeypatch.setattr(_layers, "_ENTRIES_PER_BLOCK", 16 * 40)
 
 
 @pytest.fixture
@@ -170,7 +171,7 @@ def test_a_lazy_layer_outlives_further_training(adata):
 
 
 def test_a_lazy_layer_of_a_file_takes_the_network_and_no_values(adata, tmp_path, monkeypatch):
-    monkeypatch.setattr(_lazy, "_ENTRIES_PER_BLOCK", 1 << 22)
+    monkeypatch.setattr(_layers, "_ENTRIES_PER_BLOCK", 1 << 22)
     path = tmp_path / "large.h5ad"
     anndata.concat([adata] * 1_000, index_unique="-").write_h5ad(path)
     backed = sc.read_h5ad(path, backed="r")
@@ -200,15 +201,61 @@ def test_more_cells_than_training_takes_are_sampled_from_every_batch(adata, tmp_
     assert (imputed[123:126].sum(1) > 0).all()
 
 
-@pytest.mark.parametrize("n_cells", [4, 50, 299, 300, 1000])
-def test_training_cells_come_from_every_batch(n_cells):
-    batch = np.repeat([0, 1, 2], [3, 290, 7])
-    rows = training_rows(batch, n_cells, 0)
-    assert len(rows) == min(n_cells, 300)
-    assert (np.diff(rows) > 0).all()
-    assert set(batch[rows]) == {0, 1, 2}
-    np.testing.assert_array_equal(rows, training_rows(batch, n_cells, 0))
-    assert n_cells > 299 or not np.array_equal(rows, training_rows(batch, n_cells, 1))
+@pytest.fixture
+def many(adata):
+    """300 cells of three batches, one of them rare; in file order and in another."""
+    cells = anndata.concat([adata] * 5, index_unique="-", merge="same")
+    generator = np.random.default_rng(0)
+    cells.X = sparse.csr_matrix(generator.poisson(cells.X.toarray() + 0.5), dtype=np.float32)
+    cells.obs["batch"] = np.array(["a", "b", "rare"])[np.r_[0, 0, 0, 1, 1][np.arange(300) % 5]]
+    cells.obs.loc[cells.obs_names[[7, 123, 250]], "batch"] = "rare"
+    cells.X[:, 3] = 0
+    cells.X[200, 3] = 2  # a gene of a single cell, that training need not see
+    cells.X.eliminate_zeros()
+    return cells
+
+
+@pytest.mark.parametrize("bulk", [True, False], ids=["bulk", "no bulk"])
+@pytest.mark.parametrize("place", ["file", "dask", "permuted", "permuted file"])
+@pytest.mark.filterwarnings("ignore:Changing the sparsity structure")
+@pytest.mark.filterwarnings("ignore:Writing zarr v2 data")
+def test_a_sample_to_train_on_is_the_same_wherever_cells_are(
+    many, place, bulk, toy_weights_file, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(_counts, "_CELLS_TO_SORT_OUT", 70)
+    monkeypatch.setattr(_counts, "_CELLS_PER_BLOCK", 20)
+    for module in (
+        _sample,
+        _inference,
+    ):  # what orders genes, and what silences them, are samples too
+        monkeypatch.setattr(module, "MAX_CELLS", 40)
+    options = QUICK | {
+        "bulk": toy_weights_file if bulk else None,
+        "batch_key": "batch",
+        "train_kwargs": {"max_training_cells": 60},
+        "false_zero_rate": 0.05,
+        "return_std": True,
+    }
+    expected = impute(many, copy=True, **options)
+    order = np.arange(300)
+    if place.startswith("permuted"):
+        order = np.random.default_rng(1).permutation(300)
+        many = many[order].copy()
+    if place == "dask":
+        many.write_zarr(tmp_path / "many.zarr")
+        many = anndata.experimental.read_lazy(tmp_path / "many.zarr")
+    elif place.endswith("file"):
+        many.write_h5ad(tmp_path / "many.h5ad")
+        many = sc.read_h5ad(tmp_path / "many.h5ad", backed="r")
+    impute(many, **options, **({} if place == "permuted" else {"out": tmp_path / "out.zarr"}))
+    for name in ("scdtl", "scdtl_std"):
+        values = dense(many.layers[name])
+        np.testing.assert_allclose(values, dense(expected.layers[name])[order], atol=1e-6)
+        if place in ("file", "dask"):
+            np.testing.assert_array_equal(values, dense(expected.layers[name]))
+    for column in ("scdtl_trust", "scdtl_trusted"):
+        np.testing.assert_array_equal(many.var[column], expected.var[column])
+    assert dense(many.layers["scdtl_std"])[:, 3].any()  # nor is a rare gene lost
 
 
 def test_bad_counts_anywhere_in_a_file_are_refused_before_training(adata, tmp_path):
@@ -290,10 +337,10 @@ SCRIPT = """
 import sys, time
 import scanpy as sc
 import torch
-from scdtl.pp import _lazy, _store, impute
+from scdtl.pp import _layers, _store, impute
 
 torch.set_num_threads(1)  # as here: the last digit depends on it
-_lazy._ENTRIES_PER_BLOCK = 8 * 40
+_layers._ENTRIES_PER_BLOCK = 8 * 40
 record = _store.Store._record
 
 def slow(self, n_done):
@@ -328,7 +375,7 @@ def interrupted(path, out, options, how):
     [(signal.SIGKILL, {"return_std": True}), (signal.SIGINT, {"false_zero_rate": 0.05})],
 )
 def test_a_killed_run_goes_on_where_it_ended(adata, h5ad, tmp_path, options, how, monkeypatch):
-    monkeypatch.setattr(_lazy, "_ENTRIES_PER_BLOCK", 8 * 40)
+    monkeypatch.setattr(_layers, "_ENTRIES_PER_BLOCK", 8 * 40)
     out = tmp_path / "out.zarr"
     before = h5ad.read_bytes()
     status, errors = interrupted(h5ad, out, options, how)
@@ -343,11 +390,11 @@ def test_a_killed_run_goes_on_where_it_ended(adata, h5ad, tmp_path, options, how
     with pytest.raises(ValueError, match="another call, which differs in: argument scale"):
         impute(backed, out=out, scale="counts", **QUICK, **options)
     seen = []
-    record = _lazy.BlockImputer.__call__
+    impute_block = _layers._layers_of_block
     monkeypatch.setattr(
-        _lazy.BlockImputer,
-        "__call__",
-        lambda *args, **kwargs: seen.append(1) or record(*args, **kwargs),
+        _layers,
+        "_layers_of_block",
+        lambda *args, **kwargs: seen.append(1) or impute_block(*args, **kwargs),
     )
     assert (tmp_path / "out.zarr.partial" / "model").stat().st_mtime == trained
     impute(backed, out=out, **QUICK, **options)

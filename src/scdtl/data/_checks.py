@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from scdtl.data._batches import check_batches
+from scdtl.data._counts import find_counts
 from scdtl.data._features import is_gene
-from scdtl.data._raw_counts import check_text, checked_counts, is_own_result, listed
+from scdtl.data._raw_counts import check_text, is_own_result, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    import numpy as np
+    import pandas as pd
     from anndata import AnnData
     from scipy.sparse import csr_matrix
 
@@ -37,8 +40,8 @@ def check_input(adata: AnnData, *, layer: str | None, batch_key: str | None = No
     >>> check_input(scdtl.datasets.toy(), layer=None).shape
     (60, 40)
     """
-    check_names(adata, layer=layer, batch_key=batch_key)
-    return checked_counts(adata, layer)
+    genes = check_names(adata, layer=layer, batch_key=batch_key)
+    return find_counts(adata, layer, genes).checked()
 
 
 def check_names(
@@ -50,8 +53,8 @@ def check_names(
     genes: Sequence[str] | None = None,
     may_be_backed: bool = False,
     may_be_view: bool = True,
-) -> None:
-    """Check all of the input but the counts.
+) -> np.ndarray:
+    """Check all of the input but the counts; say for each feature whether it is a gene.
 
     Parameters
     ----------
@@ -66,13 +69,16 @@ def check_names(
     --------
     >>> import scdtl
     >>> from scdtl.data._checks import check_names
-    >>> check_names(scdtl.datasets.toy(), layer=None, genes=["GENE1"])
+    >>> int(check_names(scdtl.datasets.toy(), layer=None, genes=["GENE1"]).sum())
+    40
     """
     check_anndata(adata, may_be_backed=may_be_backed, may_be_view=may_be_view)
     _check_batch_key(adata, batch_key)
     if key_added is not None:
         _check_key_added(adata, key_added, layer)
-    _check_genes(adata, genes)
+    of_genes = is_gene(adata)
+    _check_genes(genes, adata.var_names, of_genes)
+    return of_genes
 
 
 def check_numbers(*, random_state: int, batch_size: int, max_epochs: int | None) -> None:
@@ -216,7 +222,7 @@ def _check_key_added(adata: AnnData, key_added: str, layer: str | None) -> None:
         )
 
 
-def _check_genes(adata: AnnData, genes: Sequence[str] | None) -> None:
+def _check_genes(genes: Sequence[str] | None, features: pd.Index, is_gene: np.ndarray) -> None:
     if genes is None:
         return
     if isinstance(genes, str):
@@ -226,13 +232,13 @@ def _check_genes(adata: AnnData, genes: Sequence[str] | None) -> None:
         raise ValueError("genes is empty: name at least one gene, or leave it out for all.")
     for name in names:
         check_text("each of genes", name)
-    unknown = [gene for gene in names if gene not in adata.var_names]
+    unknown = [gene for gene in names if gene not in features]
     if unknown:
         raise KeyError(
             f"{len(unknown)} of {len(names)} genes are not in adata.var_names: "
-            f"{listed(unknown)}. The names there look like {listed(adata.var_names)}."
+            f"{listed(unknown)}. The names there look like {listed(features)}."
         )
-    of_genes = adata.var_names[is_gene(adata)]
+    of_genes = features[is_gene]
     others = [name for name in names if name not in of_genes]
     if others:
         raise ValueError(

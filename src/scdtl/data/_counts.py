@@ -1,44 +1,97 @@
-"""Counts that need not fit into memory: blocks of cells, read when they are computed."""
+"""Counts of cells: where they are, in blocks that need not fit into memory, a sample, sums."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
 
-from scdtl.data._features import is_gene
 from scdtl.data._raw_counts import canonical_csr, check_counts, count_matrix, other_matrices
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import dask.array
     from anndata import AnnData
+    from numpy.typing import NDArray
 
-_CELLS_PER_BATCH = 100
+_CELLS_PER_BLOCK = 10_000
+_CELLS_TO_SORT_OUT = 20_000
+_NO_COUNTS = sparse.csr_matrix((0, 0), dtype=np.float32)
 
 
-def is_in_memory(adata: AnnData, layer: str | None) -> bool:
-    """Whether the counts are a NumPy array or a SciPy matrix.
+@dataclass(frozen=True)
+class CountMatrix:
+    """The counts of an AnnData, wherever they are.
 
     Parameters
     ----------
-    adata, layer
-        As in :func:`scdtl.pp.impute`.
+    matrix
+        Cells × features: in memory, in a file, or a dask array.
+    name
+        What messages call it.
+    genes
+        For each feature whether it is a gene.
+    elsewhere
+        Says where else counts may be.
     """
-    matrix, _ = count_matrix(adata, layer)
-    return isinstance(matrix, np.ndarray) or sparse.issparse(matrix)
+
+    matrix: Any
+    name: str
+    genes: np.ndarray
+    elsewhere: Callable[[], str]
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether they are a NumPy array or a SciPy matrix."""
+        return isinstance(self.matrix, np.ndarray) or sparse.issparse(self.matrix)
+
+    def checked(self) -> sparse.csr_matrix:
+        """Counts of the genes, which are in memory."""
+        try:
+            check_counts(self.matrix, name=self.name)
+        except ValueError as error:
+            raise ValueError(f"{error} {self.elsewhere()}") from None
+        counts = canonical_csr(self.matrix)
+        return counts if self.genes.all() else counts[:, self.genes]
+
+    def read(self, n_rows: int) -> sparse.csr_matrix | dask.array.Array:
+        """Checked counts of the genes; those on disk in blocks that are checked when computed."""
+        if self.in_memory:
+            return self.checked()
+        matrix = self.matrix
+        n_cells, n_features = matrix.shape
+        if not type(matrix).__module__.startswith("dask."):
+            from anndata.experimental import read_elem_lazy
+
+            if getattr(matrix, "format", "csr") == "csc":
+                _refuse_columns(self.name)
+            in_file = getattr(matrix, "group", matrix)
+            matrix = read_elem_lazy(in_file, chunks=(min(n_rows, n_cells), n_features))
+        elif matrix.numblocks[1] > 1 and matrix.numblocks[0] == 1 and n_cells > n_rows:
+            _refuse_columns(self.name)
+        blocks = matrix.rechunk((n_rows, n_features))
+        return blocks.map_blocks(
+            _checked,
+            called=self.name,
+            hint=self.elsewhere(),
+            genes=None if self.genes.all() else np.flatnonzero(self.genes),
+            chunks=(blocks.chunks[0], (int(self.genes.sum()),)),
+            dtype=np.float32,
+            meta=_NO_COUNTS,
+        )
+
+
+def find_counts(adata: AnnData, layer: str | None, genes: np.ndarray) -> CountMatrix:
+    """Where the counts are."""
+    return CountMatrix(*count_matrix(adata, layer), genes, partial(other_matrices, adata, layer))
 
 
 def in_blocks(counts: sparse.csr_matrix, n_rows: int) -> dask.array.Array:
-    """Counts in memory as a dask array of CSR blocks.
-
-    Parameters
-    ----------
-    counts
-        Checked counts.
-    n_rows
-        Cells per block.
-    """
+    """Counts in memory as a dask array of CSR blocks."""
     import dask
     import dask.array as da
 
@@ -54,85 +107,97 @@ def in_blocks(counts: sparse.csr_matrix, n_rows: int) -> dask.array.Array:
     return da.concatenate(blocks)
 
 
-def read_in_blocks(adata: AnnData, layer: str | None, n_rows: int) -> dask.array.Array:
-    """Counts of the genes of a backed file or a dask array, in CSR blocks, checked when read.
+def read_sample(
+    blocks: dask.array.Array,
+    batch_index: np.ndarray,
+    n_batch: int,
+    choose: Callable[[sparse.csr_matrix, np.ndarray], np.ndarray],
+) -> tuple[np.ndarray, sparse.csr_matrix, NDArray[np.float64]]:
+    """Read all blocks once; keep the counts of some cells, and the sums of all.
 
     Parameters
     ----------
-    adata, layer
-        As in :func:`scdtl.pp.impute`.
-    n_rows
-        Cells per block.
-
-    Raises
-    ------
-    ValueError
-        If the counts are stored by genes.
-    """
-    matrix, name = count_matrix(adata, layer)
-    n_cells, n_genes = matrix.shape
-    if not _is_dask(matrix):
-        from anndata.experimental import read_elem_lazy
-
-        if getattr(matrix, "format", "csr") == "csc":
-            _refuse_columns(name)
-        matrix = read_elem_lazy(adata.file["X"], chunks=(min(n_rows, n_cells), n_genes))
-    elif matrix.numblocks[1] > 1 and matrix.numblocks[0] == 1 and n_cells > n_rows:
-        _refuse_columns(name)
-    genes = is_gene(adata)
-    blocks = matrix.rechunk((n_rows, n_genes))
-    return blocks.map_blocks(
-        _checked,
-        called=name,
-        hint=other_matrices(adata, layer),
-        genes=None if genes.all() else np.flatnonzero(genes),
-        chunks=(blocks.chunks[0], (int(genes.sum()),)),
-        dtype=np.float32,
-        meta=_NO_COUNTS,
-    )
-
-
-def training_rows(batch_index: np.ndarray, n_cells: int, seed: int) -> np.ndarray:
-    """Cells to train on, drawn at random; of each batch at least some.
-
-    Parameters
-    ----------
+    blocks
+        Counts of all cells.
     batch_index
         Batch of each cell.
-    n_cells
-        How many; fewer cells are all taken.
-    seed
-        Seed.
+    n_batch
+        Number of batches.
+    choose
+        Positions of the cells to keep, sorted, given counts and batches. What it would choose of
+        all cells, it chooses of any part that they are in.
 
     Returns
     -------
-    Sorted positions.
+    Positions of the chosen cells, their counts, and the sums as :func:`batch_totals` gives them.
+    """
+    import dask
+
+    delayed = blocks.to_delayed().ravel()
+    first_rows = np.cumsum([0, *blocks.chunks[0]])
+    at_once = max(1, _CELLS_PER_BLOCK // blocks.chunks[0][0])
+    rows, pieces, n_kept = np.empty(0, dtype=np.int64), [], 0
+    totals = np.zeros((n_batch, blocks.shape[1]))
+    for first in range(0, len(delayed), at_once):
+        part = delayed[first : first + at_once]
+        pieces += (read := dask.compute(*part))
+        new = np.arange(first_rows[first], first_rows[first + len(part)])
+        totals += batch_totals(sparse.vstack(read, format="csr"), batch_index[new], n_batch)
+        rows = np.concatenate([rows, new])
+        at_end = first + at_once >= len(delayed)
+        if at_end or len(rows) > max(_CELLS_TO_SORT_OUT, 1.5 * n_kept):
+            counts = sparse.vstack(pieces, format="csr")
+            kept = choose(counts, batch_index[rows])
+            rows, pieces, n_kept = rows[kept], [counts[kept]], len(kept)
+    return rows, pieces[0], totals
+
+
+def batch_totals(
+    counts: sparse.csr_matrix, batch_index: np.ndarray, n_batch: int
+) -> NDArray[np.float64]:
+    """Sum of each gene over the cells of each batch, batches × genes.
+
+    Parameters
+    ----------
+    counts
+        Counts, cells × genes.
+    batch_index
+        Batch of each cell.
+    n_batch
+        Number of batches.
+    """
+    if n_batch == 1:
+        return gene_totals(counts)[None]
+    return np.stack([gene_totals(counts[batch_index == batch]) for batch in range(n_batch)])
+
+
+def gene_totals(counts: NDArray | sparse.spmatrix | sparse.sparray) -> NDArray[np.float64]:
+    """Sum of each gene over all cells, in double precision.
+
+    SciPy sums float32 in float32 whatever ``dtype`` says, where nothing smaller than 2 can be
+    added to 2²⁵ molecules, and the order of the cells shows.
+
+    Parameters
+    ----------
+    counts
+        Cells × genes.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from scdtl.data._counts import training_rows
-    >>> training_rows(np.zeros(5, dtype=int), 9, 0)
-    array([0, 1, 2, 3, 4])
+    >>> from scipy import sparse
+    >>> from scdtl.data._counts import gene_totals
+    >>> gene_totals(sparse.csr_matrix(np.float32([[2**25, 0], [1, 4]])))
+    array([33554433.,        4.])
     """
-    drawn = np.random.default_rng(seed).permutation(len(batch_index))
-    if len(drawn) > n_cells:
-        # The first of each batch come before all others: a batch without training cells would
-        # have no mean profile.
-        some = min(_CELLS_PER_BATCH, n_cells // (batch_index.max() + 1))
-        first = np.concatenate(
-            [drawn[batch_index[drawn] == batch][:some] for batch in np.unique(batch_index)]
-        )
-        others = drawn[~np.isin(drawn, first)]
-        drawn = np.concatenate([first, others])[:n_cells]
-    return np.sort(drawn)
-
-
-_NO_COUNTS = sparse.csr_matrix((0, 0), dtype=np.float32)
-
-
-def _is_dask(matrix: Any) -> bool:
-    return type(matrix).__module__.startswith("dask.")
+    if not sparse.issparse(counts):
+        return np.asarray(counts.sum(axis=0, dtype=np.float64)).ravel()
+    by_cell = sparse.csr_array(counts)
+    total = np.zeros(by_cell.shape[1])
+    for first in range(0, by_cell.shape[0], _CELLS_PER_BLOCK):
+        block = by_cell[first : first + _CELLS_PER_BLOCK]
+        total += np.ones(block.shape[0]) @ block
+    return total
 
 
 def _checked(block: Any, called: str, hint: str, genes: np.ndarray | None) -> sparse.csr_matrix:

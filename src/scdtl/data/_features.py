@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
 logger = logging.getLogger(__name__)
@@ -49,17 +50,10 @@ def genes_only(adata: AnnData) -> AnnData:
     return adata if genes.all() else adata[:, genes]
 
 
-def note_other_features(adata: AnnData) -> None:
-    """Tell of features that are left out because they are no genes.
-
-    Parameters
-    ----------
-    adata
-        Cells × features.
-    """
-    genes = is_gene(adata)
+def note_other_features(var: pd.DataFrame, genes: np.ndarray) -> None:
+    """Tell of features that are left out because they are no genes."""
     if not genes.all():
-        kinds = sorted(set(np.asarray(adata.var[COLUMN]).astype(str)[~genes]))
+        kinds = sorted(set(np.asarray(var[COLUMN]).astype(str)[~genes]))
         logger.warning(
             "%d features are no genes (var['feature_types']: %s) and are left out; in the imputed "
             "layer they are zero.",

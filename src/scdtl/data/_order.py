@@ -1,4 +1,4 @@
-"""A random order of cells that depends on what they are, and not on where they stand."""
+"""A random order of cells, and a sample, by what the cells are and not by where they stand."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from scipy import sparse
 
 _CELLS_PER_BLOCK = 10_000
+_CELLS_PER_BATCH = 100
 
 
 def gene_keys(names: Sequence[str], in_bulk: Sequence[str | None] | None = None) -> np.ndarray:
@@ -89,6 +90,37 @@ def shuffled_cells(
     order = np.argsort(_mixed(of_cells), kind="stable")
     filled = order[~empty[order]]
     return filled if len(filled) else order
+
+
+def sampled_cells(
+    counts: sparse.csr_matrix,
+    batch_index: np.ndarray,
+    keys: np.ndarray,
+    seed: int,
+    n_cells: int,
+    n_batch: int,
+) -> np.ndarray:
+    """The first of the shuffled cells; of each batch at least some.
+
+    Parameters
+    ----------
+    counts, batch_index, keys, seed
+        As in :func:`shuffled_cells`.
+    n_cells
+        How many; fewer are all taken.
+    n_batch
+        Number of batches.
+
+    Returns
+    -------
+    Positions, in the order of :func:`shuffled_cells`. The cells among them that are in a part of
+    the data are also sampled of that part.
+    """
+    shuffled = shuffled_cells(counts, batch_index, keys, seed)
+    batch = pd.Series(batch_index[shuffled])
+    rank = batch.groupby(batch).cumcount().to_numpy()
+    needed = rank < min(_CELLS_PER_BATCH, n_cells // n_batch)
+    return shuffled[needed | (np.cumsum(~needed) <= n_cells - needed.sum())]
 
 
 def _mixed(values: np.ndarray) -> np.ndarray:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scdtl._compat import layer_names
-from scdtl.data._features import is_gene
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,23 +25,6 @@ _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 _SHARE_OF_COUNTS = 0.25  # whole numbers among positive values; of logarithms hardly one is whole
 _LIKE_TPM = 100_000  # molecules per cell that no droplet has, and that are alike in all cells
 _ALIKE = 0.01
-
-
-def checked_counts(adata: AnnData, layer: str | None) -> csr_matrix:
-    """Check the counts in memory, and return those of the genes.
-
-    Parameters
-    ----------
-    adata, layer
-        As in :func:`scdtl.pp.impute`.
-    """
-    matrix, name = count_matrix(adata, layer)
-    try:
-        check_counts(matrix, name=name)
-    except ValueError as error:
-        raise ValueError(f"{error} {other_matrices(adata, layer)}") from None
-    counts, genes = canonical_csr(matrix), is_gene(adata)
-    return counts if genes.all() else counts[:, genes]
 
 
 def check_counts(matrix: Any, *, name: str = "adata.X", hint: str = "") -> None:

@@ -16,7 +16,7 @@ from scdtl._constants import REGISTRY_KEYS
 from scdtl.data._checks import check_has
 from scdtl.model._bulk_samples import check_bulk, dense, gene_names
 from scdtl.model._genes import check_genes, columns_of
-from scdtl.model._profiles import log_mean_of_samples
+from scdtl.model._mean_profile import log_mean_of_samples
 from scdtl.model._saving import SavedAsData, refuse_checkpoints_to_open
 from scdtl.module._bulk import BulkDAEModule
 from scdtl.module._gene_order import order_by_similarity

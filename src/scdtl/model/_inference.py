@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,21 +11,20 @@ import torch
 from scipy import sparse
 from scvi import settings
 from scvi.model.base import BaseModelClass
-from tqdm.auto import tqdm
 
 from scdtl._constants import REGISTRY_KEYS
 from scdtl.data._batches import batch_names
-from scdtl.data._order import shuffled_cells
 from scdtl.data._raw_counts import canonical_csr
 from scdtl.model._genes import columns_of
-from scdtl.model._imputer import Imputer, dense_block
-from scdtl.model._profiles import masked_log_mean
+from scdtl.model._mean_profile import masked_log_mean
+from scdtl.model._predict import Predictor
 from scdtl.model._query import Query, read_cells
+from scdtl.model._sample import cells_for_order
 from scdtl.model._scales import check_scale, on_scale
 from scdtl.model._silent import MAX_CELLS, cut_offs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from anndata import AnnData
 
@@ -81,7 +81,7 @@ class ImputationModel(BaseModelClass):
             Genes of the result; ``None`` for all that the data have, in the data's order.
         library_size
             Counts per cell that the result is for, a number or one per cell; ``None`` for the
-            cell's own depth. Used by ``scale="counts"`` and ``scale="expected_log1p"``.
+            cell's own. Used by ``scale="counts"`` and ``scale="expected_log1p"``.
         scale
             ``"log1p"``: log1p of counts per 10,000 of the mean rate. ``"normalized"``: counts
             per 10,000. ``"counts"``: counts at the library size. ``"expected_log1p"``: mean
@@ -115,30 +115,23 @@ class ImputationModel(BaseModelClass):
             If the genes differ, a gene, batch or scale is unknown, or the arguments contradict.
         """
         query = self._query(adata)
-        cells = query.rows(indices)
-        sizes = check_scale(scale, replace, library_size, return_std, false_zero_rate, len(cells))
-        imputer = self._imputer(query, gene_list, scale, replace, false_zero_rate, transform_batch)
-        shape = (len(cells), len(imputer.columns))
-        blocks: list[sparse.csr_matrix] = [sparse.csr_matrix((0, shape[1]), dtype=np.float32)]
-        values = np.empty(shape if false_zero_rate is None else (0, 0), dtype=np.float32)
-        stds = np.empty(shape if return_std else (0, 0), dtype=np.float32)
-        for rows in tqdm(_slices(len(cells), batch_size), "Imputing", disable=silent):
-            of_query = cells[rows]
-            size = None if sizes is None else sizes[rows]
-            value, *std = imputer(
-                query.counts[of_query], query.batch_index[of_query], size, return_std
-            )
-            if isinstance(value, sparse.csr_matrix):
-                blocks.append(value)
-            else:
-                values[rows] = value
-            if return_std:
-                stds[rows] = std[0]
-        imputed = values if false_zero_rate is None else sparse.vstack(blocks, format="csr")
-        results: list = [imputed, stds] if return_std else [imputed]
+        cells = query.of(indices)
+        n_cells = len(cells.names)
+        sizes = check_scale(scale, replace, library_size, return_std, false_zero_rate, n_cells)
+        predictor = self._predictor(
+            query,
+            gene_list,
+            transform_batch,
+            false_zero_rate,
+            batch_size,
+            scale=scale,
+            replace=replace,
+            return_std=return_std,
+        )
+        results: list = predictor.expression(cells.counts, cells.batch_index, sizes, not silent)
         if not return_numpy:
             genes = self.get_var_names()[self._genes_of(query, gene_list)]
-            labels = {"index": query.names[cells], "columns": genes, "copy": False}
+            labels = {"index": cells.names, "columns": genes, "copy": False}
             results = [r if sparse.issparse(r) else pd.DataFrame(r, **labels) for r in results]
         return tuple(results) if return_std else results[0]
 
@@ -160,7 +153,7 @@ class ImputationModel(BaseModelClass):
 
         A rate is drawn from its gamma posterior, then a count from a Poisson distribution. In
         contrast to the mean rates, such counts have the noise of real ones: compare their
-        correlations and spread with those of observed counts of that depth.
+        correlations and spread with those of observed counts of that library size.
 
         Parameters
         ----------
@@ -172,7 +165,7 @@ class ImputationModel(BaseModelClass):
             Genes of the result; ``None`` for all.
         library_size
             Expected counts per cell over all genes, a number or one per cell; ``None`` for the
-            cell's own depth.
+            cell's own.
         batch_size
             Cells per block.
         random_state
@@ -190,18 +183,18 @@ class ImputationModel(BaseModelClass):
         >>> model.posterior_predictive_sample().shape
         (60, 40)
         """
-        query = self._query(adata)
-        cells = query.rows(indices)
-        sizes = check_scale("counts", "all", library_size, True, None, len(cells))
-        columns = self._gene_position()[self._genes_of(query, gene_list)]
+        query = self._query(adata).of(indices)
+        sizes = check_scale("counts", "all", library_size, True, None, len(query.names))
+        predictor = self._predictor(query, gene_list, batch_size=batch_size)
         generator = np.random.default_rng(random_state)
-        blocks = [sparse.csr_matrix((0, len(columns)), dtype=np.float32)]
-        for rows, counts, batch in self._blocks(query, cells, batch_size):
+        columns, noise = predictor.columns, query.module.noise
+        drawn = [sparse.csr_matrix((0, len(columns)), dtype=np.float32)]
+        for rows, counts, batch in predictor.minibatches(query.counts, query.batch_index):
             size = None if sizes is None else sizes[rows]
             mean, _, std, _ = on_scale(query.module, counts, batch, "counts", size)
-            drawn = query.module.noise.draw_counts(mean[:, columns], std()[:, columns], generator)
-            blocks.append(sparse.csr_matrix(drawn, dtype=np.float32))
-        return sparse.vstack(blocks, format="csr")
+            draws = noise.draw_counts(mean[:, columns], std()[:, columns], generator)
+            drawn.append(sparse.csr_matrix(draws, dtype=np.float32))
+        return sparse.vstack(drawn, format="csr")
 
     @torch.inference_mode()
     def get_latent_representation(
@@ -225,14 +218,9 @@ class ImputationModel(BaseModelClass):
         -------
         Array of cells × ``n_latent``.
         """
-        query = self._query(adata)
-        cells = query.rows(indices)
-        imputer = self._imputer(query)
-        latent = np.empty((len(cells), imputer.n_latent), dtype=np.float32)
-        for rows in _slices(len(cells), batch_size):
-            of_query = cells[rows]
-            latent[rows] = imputer.latent(query.counts[of_query], query.batch_index[of_query])
-        return latent
+        query = self._query(adata).of(indices)
+        predictor = self._predictor(query, batch_size=batch_size)
+        return predictor.latent(query.counts, query.batch_index)
 
     @torch.inference_mode()
     def get_attention(
@@ -268,14 +256,14 @@ class ImputationModel(BaseModelClass):
         >>> list(model.get_attention().columns)
         ['dae', 'unet']
         """
-        query = self._query(adata)
-        cells = query.rows(indices)
-        genes = self._genes_of(query, gene_list)
+        query = self._query(adata).of(indices)
+        predictor = self._predictor(query, gene_list, batch_size=batch_size)
         total = torch.zeros(query.counts.shape[1], device=query.module.device)
-        for _, counts, batch in self._blocks(query, cells, batch_size):
+        for _, counts, batch in predictor.minibatches(query.counts, query.batch_index):
             total += query.module.attention_to_dae(counts, batch).sum(0)
-        dae = (total / len(cells)).cpu().numpy()[self._gene_position()[genes]]
-        return pd.DataFrame({"dae": dae, "unet": 1 - dae}, index=self.get_var_names()[genes])
+        dae = (total / len(query.names)).cpu().numpy()[predictor.columns]
+        genes = self.get_var_names()[self._genes_of(query, gene_list)]
+        return pd.DataFrame({"dae": dae, "unet": 1 - dae}, index=genes)
 
     # The cells and genes of a query
 
@@ -329,64 +317,51 @@ class ImputationModel(BaseModelClass):
             raise ValueError(f"Genes that adata lacks can't be imputed: {named}.")
         return genes
 
-    def _imputer(
+    def _predictor(
         self,
         query: Query,
         gene_list: Sequence[str] | None = None,
-        scale: Scale = "log1p",
-        replace: Replace = "all",
-        false_zero_rate: float | None = None,
         transform_batch: str | int | None = None,
-    ) -> Imputer:
-        if replace != "all" and transform_batch is not None:
-            raise ValueError(
-                f"replace={replace!r} keeps observed values, which have their own batch: leave "
-                "transform_batch at None."
-            )
+        false_zero_rate: float | None = None,
+        batch_size: int | None = None,
+        **wanted: Any,
+    ) -> Predictor:
+        """What predicts the cells of a query and others like them."""
         position = self._gene_position()
-        target_batch = self._batch_code(transform_batch)
-        return Imputer(
-            module=query.module,
-            position=position,
-            columns=position[self._genes_of(query, gene_list)],
-            scale=scale,
-            replace=replace,
-            untrusted=None if replace != "trusted" else self._untrusted(),
-            cut_off=None
-            if false_zero_rate is None
-            else self._cut_offs(query, false_zero_rate, target_batch),
-            target_batch=target_batch,
+        predictor = Predictor(
+            query.module,
+            position,
+            position[self._genes_of(query, gene_list)],
+            batch_size or settings.batch_size,
+            target_batch=self._batch_code(transform_batch),
+            **wanted,
         )
-
-    def _untrusted(self) -> np.ndarray:
-        """Genes that are not trusted, in the module's order."""
-        return ~self.trusted_genes[self.module.gene_order.cpu().numpy()]
+        if predictor.replace != "all" and transform_batch is not None:
+            raise ValueError(
+                f"replace={predictor.replace!r} keeps observed values, which have their own "
+                "batch: leave transform_batch at None."
+            )
+        if predictor.replace == "trusted":
+            untrusted = ~self.trusted_genes[self.module.gene_order.cpu().numpy()]
+            predictor = dataclasses.replace(predictor, untrusted=untrusted)
+        if false_zero_rate is not None:
+            cut_off = self._cut_offs(query, predictor, false_zero_rate)
+            predictor = dataclasses.replace(predictor, cut_off=cut_off)
+        return predictor
 
     def _cut_offs(
-        self, query: Query, false_zero_rate: float, target_batch: int | None
+        self, query: Query, predictor: Predictor, false_zero_rate: float
     ) -> torch.Tensor:
         """Rates below which genes are silent, from at most 2,000 cells, in the module's order."""
-        drawn = shuffled_cells(query.counts, query.batch_index, self.gene_keys_, 0)[:MAX_CELLS]
-        blocks = self._blocks(query, np.sort(drawn), None)
+        drawn = cells_for_order(query.counts, query.batch_index, self.gene_keys_)[:MAX_CELLS]
+        cells = query.of(np.sort(drawn))
+        predictor = dataclasses.replace(predictor, batch_size=settings.batch_size)
+        target = predictor.target_batch
         rates = (
-            (
-                counts,
-                on_scale(
-                    query.module, counts, batch, "normalized", target_batch=target_batch
-                ).value,
-            )
-            for _, counts, batch in blocks
+            (counts, on_scale(query.module, counts, batch, "normalized", None, target).value)
+            for _, counts, batch in predictor.minibatches(cells.counts, cells.batch_index)
         )
         return cut_offs(rates, false_zero_rate)
-
-    def _blocks(
-        self, query: Query, cells: np.ndarray, batch_size: int | None
-    ) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
-        """Yield, block by block: rows of the result, counts and batch, genes as in the module."""
-        position, device = self._gene_position(), query.module.device
-        for rows in _slices(len(cells), batch_size):
-            block = dense_block(query.counts[cells[rows]], position, device)
-            yield rows, block, torch.from_numpy(query.batch_index[cells[rows]]).to(device)
 
     def _batch_code(self, batch: str | int | None) -> int | None:
         if batch is None:
@@ -395,8 +370,3 @@ class ImputationModel(BaseModelClass):
         if name not in known:
             raise ValueError(f"transform_batch={batch!r} is none of {', '.join(known)}.")
         return known.index(name)
-
-
-def _slices(n_cells: int, batch_size: int | None) -> list[slice]:
-    step = batch_size or settings.batch_size
-    return [slice(start, min(start + step, n_cells)) for start in range(0, n_cells, step)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,16 +50,22 @@ class Query:
     genes: np.ndarray
     module: SCDTLModule
 
-    def rows(self, indices: Sequence[int] | None) -> np.ndarray:
-        """Rows asked for, by position or by a mask; ``None`` asks for all."""
+    def of(self, indices: Sequence[int] | np.ndarray | None) -> Query:
+        """The cells asked for, by position or by a mask; ``None`` asks for all."""
         if indices is None:
-            return np.arange(len(self.names))
+            return self
         cells = np.asarray(indices)
         if cells.dtype == bool and cells.shape == (len(self.names),):
-            return np.flatnonzero(cells)
+            cells = np.flatnonzero(cells)
         if cells.size and cells.dtype.kind not in "iu":
             raise ValueError("indices must be positions of cells, or a mask with one value each.")
-        return cells.astype(int)
+        cells = cells.astype(int)
+        return replace(
+            self,
+            counts=self.counts[cells],
+            batch_index=self.batch_index[cells],
+            names=self.names[cells],
+        )
 
 
 def read_cells(

@@ -100,13 +100,13 @@ def on_scale(
     mu = noise.prior_mean(module.scores(logits, batch), own_size)
     posterior = noise.posterior(mu, counts)
     rate = posterior.mean
-    as_other = torch.ones(())
+    batch_ratio = torch.ones(())
     if target_batch is not None:
         as_batch = torch.full_like(batch, target_batch)
         logits = module.generative(batch_index=as_batch, **inferred)["fused"]
         transformed = noise.prior_mean(module.scores(logits, as_batch), own_size)
-        as_other = torch.where(mu > 0, transformed / mu, 0)
-        rate = rate * as_other
+        batch_ratio = torch.where(mu > 0, transformed / mu, 0)
+        rate = rate * batch_ratio
     to_own_size = own_size / rate.sum(1, keepdim=True).clamp(min=1e-12)
 
     size = own_size
@@ -127,7 +127,7 @@ def on_scale(
         observed = torch.log1p(counts * per_molecule)
 
     def std() -> torch.Tensor:
-        linear_std = posterior.std() * as_other * unit
+        linear_std = posterior.std() * batch_ratio * unit
         return linear_std / (1 + linear) if scale == "log1p" else linear_std
 
     return Imputed(value, observed, std, per_10k)

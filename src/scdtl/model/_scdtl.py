@@ -14,18 +14,20 @@ from scvi.model.base import UnsupervisedTrainingMixin
 
 from scdtl._compat import check_one_device, forget_data_with, one_process, quiet_lightning
 from scdtl._constants import REGISTRY_KEYS
+from scdtl._random import next_seed
 from scdtl.data._checks import check_input
+from scdtl.data._counts import batch_totals
 from scdtl.data._features import refuse_other_features
-from scdtl.data._order import gene_keys, shuffled_cells
-from scdtl.data._totals import gene_totals
-from scdtl.genes import match_genes, warn_of_ambiguous
+from scdtl.data._order import gene_keys, sampled_cells
+from scdtl.genes import warn_of_ambiguous
 from scdtl.model._bulk_weights import as_weights
 from scdtl.model._inference import ImputationModel
-from scdtl.model._profiles import log_mean_of_batches
+from scdtl.model._mean_profile import log_mean_of_batches
+from scdtl.model._sample import cells_for_order
 from scdtl.model._saving import SavedAsData, refuse_checkpoints_to_open
-from scdtl.model._transfer import co_expression_order, transfer
+from scdtl.model._transfer import co_expression_order, keys_in_bulk, matches_of, transfer
 from scdtl.model._trust import bulk_helps, calibrate, raise_noise_to_residuals, score
-from scdtl.module._gene_order import MAX_CELLS, columns_at, gene_vectors, order_by_similarity
+from scdtl.module._gene_order import columns_at, gene_vectors, order_by_similarity
 from scdtl.module._scdtl import SCDTLModule
 from scdtl.train._interrupt import StopOnInterrupt
 from scdtl.train._molecules import MAX_TRAINING_CELLS, MoleculeSplitter
@@ -91,6 +93,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
     _module_cls = SCDTLModule
     _training_plan_cls = SCDTLTrainingPlan
     _data_splitter_cls = MoleculeSplitter
+    _totals_on_disk: np.ndarray | None = None  # where the model's own cells are a sample
 
     def __init__(
         self,
@@ -103,7 +106,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
     ):
         # Drawn once, for the first weights and for the split: molecules that were held out stay so
         # when training goes on.
-        self.seed_ = int(torch.randint(2**31, (1,), device="cpu"))
+        self.seed_ = next_seed()
         super().__init__(adata, registry)
         forget_data_with(self)
         stats = self.summary_stats
@@ -192,23 +195,15 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             If less than 10 % of the genes are known to the weights.
         """
         weights = as_weights(bulk, adata.var_names)
-        matches = match_genes(
-            list(adata.var_names),
-            weights.genes,
-            weights.ensembl_ids,
-            weights.provenance.get("species"),
-        )
-        warn_of_ambiguous(list(adata.var_names), matches)
         model = cls(adata, None, **weights.architecture, **model_kwargs)
-        model._transfer(weights, matches)
+        model._transfer(weights, matches_of(weights, adata.var_names))
         return model
 
     def _transfer(self, weights: BulkWeights, matches: GeneMatches) -> None:
         """Gather bulk weights by gene; genes unknown to bulk start at zero."""
         position = matches.position
-        known = position >= 0
-        in_bulk = [weights.genes[at] if at >= 0 else None for at in position]
-        self.gene_keys_ = gene_keys(self.get_var_names(), in_bulk)
+        warn_of_ambiguous(list(self.get_var_names()), matches)
+        self.gene_keys_ = keys_in_bulk(weights, self.get_var_names(), matches)
         self._set_gene_order(
             lambda genes, counts: co_expression_order(weights, position[genes], counts)
         )
@@ -216,7 +211,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         self.module.bulk_latents.copy_(
             torch.from_numpy(np.resize(weights.tensors["latents"], self.module.bulk_latents.shape))
         )
-        self.in_bulk_ = known
+        self.in_bulk_ = position >= 0
         self.transfer_ = {
             "name": weights.name,
             "sha256": weights.sha256,
@@ -238,16 +233,15 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             self.transfer_["name"],
         )
 
-    def _draw(self, seed: int, n_cells: int) -> tuple[np.ndarray, sparse.csr_matrix]:
-        """Cells drawn at random, and their counts with the genes sorted by key.
+    def _sorted_by_key(self, cells: np.ndarray) -> sparse.csr_matrix:
+        """Counts of some cells, genes sorted by key.
 
-        What is computed of these does not depend on the order of cells and genes in the data.
+        What is computed of these does not depend on the order of the genes in the data.
         """
-        counts, batch_index = self._registered()
-        cells = shuffled_cells(counts, batch_index, self.gene_keys_, seed)[:n_cells]
-        drawn = columns_at(counts[cells], np.argsort(np.argsort(self.gene_keys_)))
-        drawn.sum_duplicates()
-        return cells, drawn
+        rank = np.argsort(np.argsort(self.gene_keys_))
+        counts = columns_at(self._registered()[0][cells], rank)
+        counts.sum_duplicates()
+        return counts
 
     def _set_gene_order(
         self, order_of: Callable[[np.ndarray, sparse.csr_matrix], np.ndarray]
@@ -257,11 +251,18 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         ``order_of`` sorts the others, given their positions and the counts of some cells.
         """
         by_key = np.argsort(self.gene_keys_)
-        has_counts = gene_totals(self._registered()[0])[by_key] > 0
-        _, sample = self._draw(0, MAX_CELLS)
+        has_counts = self._batch_totals().sum(axis=0)[by_key] > 0
+        cells = cells_for_order(*self._registered(), self.gene_keys_)
         genes = by_key[has_counts]
-        order = [genes[order_of(genes, sample[:, has_counts])], by_key[~has_counts]]
+        sample = self._sorted_by_key(cells)[:, has_counts]
+        order = [genes[order_of(genes, sample)], by_key[~has_counts]]
         self.module.gene_order.copy_(torch.from_numpy(np.concatenate(order)))
+
+    def _batch_totals(self) -> np.ndarray:
+        """Sum of each gene over the cells of each batch, those on disk included."""
+        if self._totals_on_disk is not None:
+            return self._totals_on_disk
+        return batch_totals(*self._registered(), self.summary_stats.n_batch)
 
     def train(
         self,
@@ -298,8 +299,8 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             Share of each cell's molecules set aside for that, and for the posterior's
             dispersion.
         max_training_cells
-            Of more cells, that many are drawn at random to train on. Cells without counts are
-            not among them.
+            Of more cells, that many are drawn at random to train on, from each batch at least
+            some. Cells without counts are not among them.
         plan_kwargs
             Arguments of the training plan: ``lr``, ``weight_decay``, ``ema_decay``, and of the
             loss: ``branch_weight``, ``mmd_weight``.
@@ -343,12 +344,16 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         """Draw the cells to train on and hold out some of their molecules."""
         if self._is_fresh:
             self._set_gene_order(lambda _, counts: order_by_similarity(gene_vectors(counts)))
-        cells, drawn = self._draw(self.seed_, max_training_cells)
-        drawn = columns_at(drawn, self._gene_position()[np.argsort(self.gene_keys_)])
+        n_batch, counts_and_batch = self.summary_stats.n_batch, self._registered()
+        cells = sampled_cells(
+            *counts_and_batch, self.gene_keys_, self.seed_, max_training_cells, n_batch
+        )
+        by_key = self._sorted_by_key(cells)
+        drawn = columns_at(by_key, self._gene_position()[np.argsort(self.gene_keys_)])
         return self._data_splitter_cls(
             type(self.module.noise),
             drawn,
-            self._registered()[1][cells],
+            counts_and_batch[1][cells],
             batch_size,
             held_out_fraction,
             self.seed_,
@@ -357,9 +362,8 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
 
     def _start(self, molecules: MoleculeSplitter) -> None:
         """Begin at the mean profile of what training sees: what is held out stays unseen."""
-        self.module.log_mean.copy_(
-            log_mean_of_batches(molecules.kept, molecules.batch_index, self.summary_stats.n_batch)
-        )
+        totals = batch_totals(molecules.kept, molecules.batch_index, self.summary_stats.n_batch)
+        self.module.log_mean.copy_(log_mean_of_batches(totals))
         if self._is_fresh:
             self.module.start_without_bulk()
         self.module.noise.start(*molecules.held_out_parts())
@@ -418,7 +422,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             "gene_deviance_explained": by_gene[position],
             "trusted_genes": trusted[position],
         }
-        log_mean = log_mean_of_batches(*self._registered(), self.summary_stats.n_batch)
+        log_mean = log_mean_of_batches(self._batch_totals())
         self.module.log_mean.copy_(log_mean[:, self.module.gene_order.cpu()])
         raise_noise_to_residuals(self.module, molecules)
         self.is_trained_ = True

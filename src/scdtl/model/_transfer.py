@@ -9,13 +9,29 @@ import torch
 from sklearn.metrics import pairwise_distances_argmin
 from sklearn.preprocessing import normalize
 
+from scdtl.data._order import gene_keys
+from scdtl.genes import match_genes
 from scdtl.module._gene_order import gene_vectors
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from scipy import sparse
 
+    from scdtl.genes import GeneMatches
     from scdtl.module._dae import DAE
     from scdtl.pretrained import BulkWeights
+
+
+def matches_of(weights: BulkWeights, genes: Iterable[str]) -> GeneMatches:
+    """Match the genes of cells to those of bulk weights."""
+    species = weights.provenance.get("species")
+    return match_genes(list(genes), weights.genes, weights.ensembl_ids, species)
+
+
+def keys_in_bulk(weights: BulkWeights, genes: Iterable[str], matches: GeneMatches) -> np.ndarray:
+    """Keys of genes by their names in bulk, see :func:`scdtl.data._order.gene_keys`."""
+    return gene_keys(list(genes), [weights.genes[i] if i >= 0 else None for i in matches.position])
 
 
 @torch.no_grad()

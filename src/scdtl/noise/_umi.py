@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from scdtl.data._counts import gene_totals
 from scdtl.data._thin import thin
-from scdtl.data._totals import gene_totals
 from scdtl.noise._base import NoiseModel, Posterior
 from scdtl.noise._multinomial import multinomial_nll
 from scdtl.noise._posterior import (

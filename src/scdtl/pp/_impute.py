@@ -3,40 +3,36 @@
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from anndata import AnnData
 
-from scdtl._compat import check_one_device, forget_anndata
+from scdtl._compat import check_one_device
 from scdtl._constants import DEFAULT_BULK, DEFAULT_KEY
 from scdtl._random import local_seed
 from scdtl.data._batches import named_batches
 from scdtl.data._checks import check_names, check_numbers
-from scdtl.data._counts import in_blocks, is_in_memory, read_in_blocks, training_rows
-from scdtl.data._features import is_gene, note_other_features
-from scdtl.data._raw_counts import checked_counts, note_oddities
-from scdtl.genes import in_words
-from scdtl.model import SCDTL
+from scdtl.data._counts import find_counts
+from scdtl.data._features import note_other_features
+from scdtl.data._raw_counts import note_oddities
 from scdtl.model._bulk_weights import as_weights
 from scdtl.model._scales import check_scale
-from scdtl.pp._lazy import rows_per_block
-from scdtl.pp._memory import check_memory
-from scdtl.pp._provenance import hashes_of_call, name_of_bulk, plain, provenance, unboxed
-from scdtl.pp._results import Wanted, at_once, on_access
-from scdtl.pp._store import Store, in_pandas, require
+from scdtl.pp._layers import predict, rows_per_block
+from scdtl.pp._limits import check_place
+from scdtl.pp._provenance import hashes_of_call, provenance, python_numbers, recorded, report
+from scdtl.pp._store import Store, in_pandas
+from scdtl.pp._training import Cells, trained_model
 from scdtl.train._molecules import MAX_TRAINING_CELLS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from os import PathLike
     from pathlib import Path
 
-    from scipy import sparse
+    from anndata import AnnData
 
-    from scdtl.model import BulkDAE
+    from scdtl.model import SCDTL, BulkDAE
     from scdtl.model._scales import Replace, Scale
     from scdtl.pretrained import BulkWeights
 
@@ -102,12 +98,12 @@ def impute(
         Name of the results.
     scale
         ``"log1p"``: log1p of counts per 10,000 of the mean rate. ``"normalized"``: counts per
-        10,000. ``"counts"``: counts at the cell's own depth. ``"expected_log1p"``: the mean of
-        log1p(CP10k) over the posterior and the sampling noise, comparable with an observed
-        log-normalised matrix.
+        10,000. ``"counts"``: counts at the cell's own library size. ``"expected_log1p"``: the
+        mean of log1p(CP10k) over the posterior and the sampling noise, comparable with an
+        observed log-normalised matrix.
     library_size
-        Depth for ``"counts"`` and ``"expected_log1p"``, a number or one per cell; ``None`` for
-        the cell's own.
+        Counts per cell for ``"counts"`` and ``"expected_log1p"``, a number or one per cell;
+        ``None`` for the cell's own.
     replace
         ``"all"`` denoises every entry; ``"zeros"`` keeps observed values and fills the zeros;
         ``"trusted"`` denoises trusted genes (see below) and leaves the others as observed.
@@ -208,30 +204,16 @@ def impute(
     >>> atlas[:, "CD8A"].layers["scdtl"].compute()  # doctest: +SKIP
     """
     library_size, false_zero_rate, max_epochs, batch_size, random_state = map(
-        unboxed, (library_size, false_zero_rate, max_epochs, batch_size, random_state)
+        python_numbers, (library_size, false_zero_rate, max_epochs, batch_size, random_state)
     )
-    model_kwargs, train_kwargs = unboxed(model_kwargs), unboxed(train_kwargs)
+    model_kwargs, train_kwargs = map(python_numbers, (model_kwargs or {}, train_kwargs or {}))
     if isinstance(bulk, str) and bulk.lower() == "none":  # as provenance and command line say it
         bulk = None
-    params = {
-        "layer": layer,
-        "bulk": name_of_bulk(bulk),
-        "batch_key": batch_key,
-        "key_added": key_added,
-        "scale": scale,
-        "library_size": plain(library_size),
-        "replace": replace,
-        "false_zero_rate": false_zero_rate,
-        "genes": plain(genes),
-        "max_epochs": max_epochs,
-        "batch_size": batch_size,
-        "random_state": random_state,
-        "return_std": return_std,
-        "model_kwargs": plain(model_kwargs or {}),
-        "train_kwargs": plain(train_kwargs or {}),
-    }
-    params = {name: value for name, value in params.items() if value is not None}
-    check_names(
+    if verbose is None:
+        verbose = logger.isEnabledFor(logging.WARNING)
+    params = recorded(locals())
+
+    is_gene = check_names(
         adata,
         layer=layer,
         batch_key=batch_key,
@@ -241,211 +223,85 @@ def impute(
         may_be_view=copy,
     )
     check_numbers(random_state=random_state, batch_size=batch_size, max_epochs=max_epochs)
-    check_one_device(devices, (train_kwargs or {}).get("strategy"))
+    check_one_device(devices, train_kwargs.get("strategy"))
     sizes = check_scale(scale, replace, library_size, return_std, false_zero_rate, adata.n_obs)
-    in_memory = is_in_memory(adata, layer)
-    _check_place(adata, in_memory, out, lazy, copy, genes, false_zero_rate, return_std)
+    found = find_counts(adata, layer, is_gene)
+    n_dense = return_std + (false_zero_rate is None)  # how many zeros come is not known before
+    check_place(adata.shape, genes, n_dense, found.in_memory, adata.isbacked, copy, out, lazy)
     store = None if out is None else Store(out, adata, key_added)
-    note_other_features(adata)
-    genes_at = np.flatnonzero(is_gene(adata))
-    names = adata.var_names[genes_at]
-    if verbose is None:
-        verbose = logger.isEnabledFor(logging.WARNING)
-
-    batches = _batches(adata, batch_key)
-    batch_index = batches.codes.astype(np.int64)
-    n_rows = rows_per_block(len(names), batch_size)
-    if in_memory:
-        rows = np.arange(adata.n_obs)
-        counts = checked_counts(adata, layer)
-        blocks = None if out is None and not lazy else in_blocks(counts, n_rows)
-    else:
-        n_cells = (train_kwargs or {}).get("max_training_cells", MAX_TRAINING_CELLS)
-        rows = training_rows(batch_index, n_cells, random_state)
-        blocks = read_in_blocks(adata, layer, n_rows)
-        counts = blocks[rows].compute()
-    note_oddities(counts)
-    written = [key_added, f"{key_added}_std"][: 1 + return_std]
-    columns = None if len(names) == adata.n_vars else genes_at
-    if genes is not None:
-        columns = adata.var_names.get_indexer(list(genes))
-    wanted = Wanted(
-        genes=genes,
-        scale=scale,
-        replace=replace,
-        false_zero_rate=false_zero_rate,
-        return_std=return_std,
+    note_other_features(adata.var, is_gene)
+    features, names = adata.var_names, adata.var_names[is_gene]
+    counts = found.read(rows_per_block(len(names), batch_size))
+    batches = _batches(adata.obs, batch_key)
+    cells = Cells(counts, batches, adata.obs_names, names, layer, batch_key)
+    training = dict(
+        max_epochs=max_epochs,
         batch_size=batch_size,
-        library_size=sizes,
-        columns=columns,
-        n_features=adata.n_vars,
+        accelerator=accelerator,
+        devices=devices,
+        **({"enable_progress_bar": verbose} | train_kwargs),
     )
-    with (
-        local_seed(random_state),
-        _registered(adata, names, layer, counts, rows, batches, batch_key) as cells,
-    ):
+
+    with local_seed(random_state):
         weights = None if bulk is None else as_weights(bulk, names, verbose)
+        n_cells = training.get("max_training_cells", MAX_TRAINING_CELLS)
+        sample = cells.for_training(weights, n_cells)
+        note_oddities(sample.counts)
         if store is not None:
-            sha256 = None if weights is None else weights.sha256
-            store.take_up(hashes_of_call(adata, counts, batch_index, sha256, params))
-        if store is not None and store.is_begun:
-            model = SCDTL.load(str(store.model), cells, accelerator=accelerator)
-        else:
-            with store.begun() if store else nullcontext():
-                model = _model(cells, weights, model_kwargs)
-                model.train(
-                    max_epochs=max_epochs,
-                    batch_size=batch_size,
-                    accelerator=accelerator,
-                    devices=devices,
-                    **({"enable_progress_bar": verbose} | (train_kwargs or {})),
-                )
-                if store is not None:
-                    model.save(str(store.model))
-        about_genes = {
-            f"{key_added}_{name}": _of_features(values, genes_at, adata.n_vars, other)
-            for name, values, other in (
-                ("in_bulk", model.in_bulk_, False),
-                ("trust", model.held_out_["gene_deviance_explained"], np.nan),
-                ("trusted", model.trusted_genes, False),
-            )
-        }
+            store.resume(hashes_of_call(cells, features, sample.counts, weights, params))
+        model = trained_model(sample, weights, store, model_kwargs, training)
+        wanted = {"scale": scale, "replace": replace, "return_std": return_std}
+        prediction = predict(
+            model, cells, features, genes, sizes, false_zero_rate, batch_size, **wanted
+        )
+        about_genes = _about_genes(model, key_added, is_gene)
         entry = provenance(params, model)
-        layers: Sequence[Any]
-        if blocks is None:
-            layers, latent = at_once(model, wanted, verbose)
+        if store is not None:
+            layers, latent = store.write(prediction, about_genes, entry, verbose)
         else:
-            imputer = wanted.block_imputer(model)
-            if store is None:
-                layers, latent = on_access(imputer, wanted, blocks, batch_index, verbose)
-            else:
-                if not store.is_begun:
-                    store.begin(written, key_added, blocks, imputer, about_genes, entry)
-                store.write(blocks, imputer, batch_index, sizes, written, key_added, verbose)
-                layers, latent = store.read(written, key_added)
+            layers, latent = (prediction.on_access if lazy else prediction.in_memory)(verbose)
 
     result = adata.copy() if copy else adata
-    result.layers.pop(f"{key_added}_std", None)  # of an own earlier result
-    for name, values in zip(written, layers, strict=True):
-        result.layers[name] = values
-    result.obsm[f"X_{key_added}"] = latent
-    for name, values in about_genes.items():
-        result.var[name] = values
-    result.uns[key_added] = entry
+    _write(result, key_added, layers, latent, about_genes, entry)
     if verbose:
-        _report(model, adata)
+        report(model, len(cells.names))
     returned = [thing for thing, asked in ((result, copy), (model, return_model)) if asked]
     return (tuple(returned) if len(returned) > 1 else returned[0]) if returned else None
 
 
-def _check_place(
-    adata: AnnData,
-    in_memory: bool,
-    out: str | PathLike[str] | None,
-    lazy: bool,
-    copy: bool,
-    genes: Sequence[str] | None,
-    false_zero_rate: float | None,
-    return_std: bool,
-) -> None:
-    """Refuse, before any work, results that will find no place."""
-    if copy and adata.isbacked:
-        raise ValueError("copy=True can't copy a file: leave it out, the file stays as it is.")
-    if out is not None and lazy:
-        raise ValueError("out= writes the results and lazy=True does not: choose one of them.")
-    if out is not None or lazy:
-        require("dask.array", "zarr")
-        return
-    if not in_memory:
-        raise ValueError(
-            "The counts of adata are not in memory, and neither may the results fit: pass "
-            "out='imputed.zarr' to write them to a file, or lazy=True to have them computed when "
-            "they are looked at. What does fit can be loaded: adata = adata.to_memory()."
-        )
-    # Of chosen genes the layer is sparse, with an index beside each value. How many zeros a
-    # false_zero_rate gives is not known before.
-    n_columns, n_bytes = (adata.n_vars, 4) if genes is None else (len(genes), 8)
-    n_layers = return_std + (false_zero_rate is None)
-    check_memory(adata.n_obs, n_columns, n_bytes * n_layers)
-
-
-def _batches(adata: AnnData, batch_key: str | None) -> Any:
-    """Batch of each cell, a pandas Categorical of names."""
+def _batches(obs: Any, batch_key: str | None) -> Any:
+    """Batch of each cell, by name."""
     if batch_key is None:
-        return pd.Categorical(np.zeros(adata.n_obs, dtype=np.int8))
-    return named_batches(in_pandas(adata.obs)[batch_key])
+        return pd.Categorical(np.zeros(len(obs), dtype=np.int8))
+    return named_batches(in_pandas(obs)[batch_key])
 
 
-def _of_features(
-    values: np.ndarray, genes_at: np.ndarray, n_features: int, other: object
-) -> np.ndarray:
-    """Values of genes among those of all features."""
-    result = np.full(n_features, other, dtype=values.dtype)
-    result[genes_at] = values
-    return result
+def _about_genes(model: SCDTL, key_added: str, is_gene: np.ndarray) -> dict[str, np.ndarray]:
+    """New columns of ``var``."""
+    about = {}
+    for name, of_genes, of_others in (
+        ("in_bulk", model.in_bulk_, False),
+        ("trust", model.held_out_["gene_deviance_explained"], np.nan),
+        ("trusted", model.trusted_genes, False),
+    ):
+        column = np.full(len(is_gene), of_others, dtype=of_genes.dtype)
+        column[is_gene] = of_genes
+        about[f"{key_added}_{name}"] = column
+    return about
 
 
-@contextmanager
-def _registered(
+def _write(
     adata: AnnData,
-    names: pd.Index,
-    layer: str | None,
-    counts: sparse.csr_matrix,
-    rows: np.ndarray,
-    batches: Any,
-    batch_key: str | None,
-) -> Iterator[AnnData]:
-    """An AnnData of counts and batch alone, set up as the user's would be."""
-    layers = {} if layer is None else {layer: counts}
-    cells = AnnData(
-        counts if layer is None else None, var=pd.DataFrame(index=names), layers=layers
-    )
-    cells.obs_names = adata.obs_names[rows]  # and not above, where anndata minds repeated ones
-    if batch_key is not None:
-        cells.obs[batch_key] = batches[rows]
-    SCDTL.setup_anndata(cells, layer=layer, batch_key=batch_key)
-    try:
-        yield cells
-    finally:
-        forget_anndata(SCDTL, cells)
-
-
-def _model(
-    cells: AnnData, weights: BulkWeights | None, model_kwargs: dict[str, Any] | None
-) -> SCDTL:
-    if weights is None:
-        return SCDTL(cells, **(model_kwargs or {}))
-    return SCDTL.from_bulk_model(weights, cells, **(model_kwargs or {}))
-
-
-def _report(model: SCDTL, adata: AnnData) -> None:
-    """Tell in one line what was done, why training ended, and how far to believe it."""
-    transfer, end = model.transfer_, model.training_end_
-    origin = "without bulk"
-    if transfer:
-        origin = (
-            f"from bulk weights {transfer['name']!r}, which know {transfer['n_genes_matched']} of "
-            f"the genes ({in_words(transfer['matched_by'])})"
-        )
-    training = "Nothing was trained."
-    if end:
-        training = {
-            "early stopping": "Training stopped early, after epoch {n_epochs} of {max_epochs}.",
-            "max_epochs": "Training ran to the last epoch, {max_epochs}.",
-            "interrupted": "Training was interrupted in epoch {n_epochs} of {max_epochs}.",
-        }[end["reason"]].format(**end)
-    trust, n_trusted = model.held_out_["gene_deviance_explained"], int(model.trusted_genes.sum())
-    n_untold = int(np.isnan(trust).sum())
-    logger.info(
-        "Imputed %d cells × %d genes %s. %s Of the deviance of held-out molecules, %.1f %% is "
-        "explained beyond the mean profile. Genes: %d trusted, %d not predicted better than by "
-        "their mean, %d with too few molecules to tell.",
-        adata.n_obs,
-        len(trust),
-        origin,
-        training,
-        100 * model.held_out_["deviance_explained"],
-        n_trusted,
-        len(trust) - n_trusted - n_untold,
-        n_untold,
-    )
+    key_added: str,
+    layers: Sequence[Any],
+    latent: np.ndarray,
+    about_genes: dict[str, np.ndarray],
+    entry: dict[str, Any],
+) -> None:
+    adata.layers.pop(f"{key_added}_std", None)  # of an own earlier result
+    for suffix, values in zip(("", "_std"), layers, strict=False):
+        adata.layers[key_added + suffix] = values
+    adata.obsm[f"X_{key_added}"] = latent
+    for name, values in about_genes.items():
+        adata.var[name] = values
+    adata.uns[key_added] = entry

@@ -1,9 +1,10 @@
-"""What a result tells of how it came about, and which call it was."""
+"""What is told and recorded of a call: its arguments, its outcome, and a hash of each."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -12,25 +13,39 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from scdtl.genes import in_words
+
 if TYPE_CHECKING:
-    from anndata import AnnData
     from scipy import sparse
 
     from scdtl.model import SCDTL
+    from scdtl.pp._training import Cells
+    from scdtl.pretrained import BulkWeights
 
+logger = logging.getLogger(__name__)
+
+_RECORDED = (
+    "layer",
+    "bulk",
+    "batch_key",
+    "key_added",
+    "scale",
+    "library_size",
+    "replace",
+    "false_zero_rate",
+    "genes",
+    "max_epochs",
+    "batch_size",
+    "random_state",
+    "return_std",
+    "model_kwargs",
+    "train_kwargs",
+)
 _VERSIONS_OF = ("scdtl", "scvi-tools", "torch", "anndata", "numpy")
 
 
 def provenance(params: dict[str, Any], model: SCDTL) -> dict[str, Any]:
-    """Entry of ``uns``.
-
-    Parameters
-    ----------
-    params
-        Arguments of the call, plain.
-    model
-        Trained.
-    """
+    """Entry of ``uns``."""
     frames = (model.history or {}).values()
     # One row per epoch, so that a validation is at its epoch; NaN where there was none.
     history = pd.concat(frames, axis=1) if frames else pd.DataFrame()
@@ -46,20 +61,51 @@ def provenance(params: dict[str, Any], model: SCDTL) -> dict[str, Any]:
     }
 
 
-def name_of_bulk(bulk: Any) -> str:
-    """What the provenance calls the source of the bulk knowledge.
+def report(model: SCDTL, n_cells: int) -> None:
+    """Tell in one line what was done, why training ended, and how far to believe it."""
+    transfer, end = model.transfer_, model.training_end_
+    origin = "without bulk"
+    if transfer:
+        origin = (
+            f"from bulk weights {transfer['name']!r}, which know {transfer['n_genes_matched']} of "
+            f"the genes ({in_words(transfer['matched_by'])})"
+        )
+    training = "Nothing was trained."
+    if end:
+        training = {
+            "early stopping": "Training stopped early, after epoch {n_epochs} of {max_epochs}.",
+            "max_epochs": "Training ran to the last epoch, {max_epochs}.",
+            "interrupted": "Training was interrupted in epoch {n_epochs} of {max_epochs}.",
+        }[end["reason"]].format(**end)
+    trust, n_trusted = model.held_out_["gene_deviance_explained"], int(model.trusted_genes.sum())
+    n_untold = int(np.isnan(trust).sum())
+    logger.info(
+        "Imputed %d cells × %d genes %s. %s Of the deviance of held-out molecules, %.1f %% is "
+        "explained beyond the mean profile. Genes: %d trusted, %d not predicted better than by "
+        "their mean, %d with too few molecules to tell.",
+        n_cells,
+        len(trust),
+        origin,
+        training,
+        100 * model.held_out_["deviance_explained"],
+        n_trusted,
+        len(trust) - n_trusted - n_untold,
+        n_untold,
+    )
 
-    Parameters
-    ----------
-    bulk
-        As in :func:`scdtl.pp.impute`.
-    """
+
+def recorded(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a call in a form that .h5ad and .zarr can keep, without those of its run."""
+    named = {name: arguments[name] for name in _RECORDED}
+    bulk = named["bulk"]
     if bulk is None or isinstance(bulk, str | Path):
-        return "none" if bulk is None else str(bulk)
-    return type(bulk).__name__
+        named["bulk"] = "none" if bulk is None else str(bulk)
+    else:
+        named["bulk"] = type(bulk).__name__
+    return _plain(named)
 
 
-def unboxed(value: Any) -> Any:
+def python_numbers(value: Any) -> Any:
     """The value with Python's own numbers in place of NumPy's, also in dictionaries.
 
     What a file gives back is NumPy's, and half of the libraries below take only Python's.
@@ -72,25 +118,20 @@ def unboxed(value: Any) -> Any:
     if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
         return value.item()
     if isinstance(value, Mapping):
-        return {key: unboxed(item) for key, item in value.items()}
+        return {key: python_numbers(item) for key, item in value.items()}
     return value
 
 
-def plain(value: Any) -> Any:
-    """The value in a form that .h5ad and .zarr can keep; objects by their description.
+def _plain(value: Any) -> Any:
+    """The value in a form that files can keep; objects by their description.
 
     Entries that are ``None`` are left out: files that hold them can't be read by anndata before
     0.12, nor in R.
-
-    Parameters
-    ----------
-    value
-        An argument.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items() if item is not None}
+        return {str(key): _plain(item) for key, item in value.items() if item is not None}
     array = np.asarray(value)
     if array.dtype.kind in "OT" and all(isinstance(item, str) for item in array.flat):
         array = np.array(array.tolist(), dtype=str)
@@ -98,34 +139,34 @@ def plain(value: Any) -> Any:
 
 
 def hashes_of_call(
-    adata: AnnData,
+    cells: Cells,
+    features: pd.Index,
     counts: sparse.csr_matrix,
-    batch_index: np.ndarray,
-    weights: str | None,
+    weights: BulkWeights | None,
     params: dict[str, Any],
 ) -> dict[str, str]:
     """Describe a call, so that only the same one goes on with what it has begun.
 
     Parameters
     ----------
-    adata
-        As in :func:`scdtl.pp.impute`.
+    cells
+        All cells.
+    features
+        Names of all features.
     counts
         Those of the cells to train on.
-    batch_index
-        Batch of each cell.
     weights
-        Hash of the bulk weights.
+        Bulk weights.
     params
         Arguments of the call, plain.
     """
     described: dict[str, Any] = {f"argument {name}": value for name, value in params.items()}
     described |= {f"version of {name}": value for name, value in _versions().items()}
     described |= {
-        "cells": list(adata.obs_names),
-        "genes": list(adata.var_names),
-        "batches": batch_index,
-        "bulk weights": weights,
+        "cells": list(cells.names),
+        "genes": list(features),
+        "batches": cells.batch_index,
+        "bulk weights": None if weights is None else weights.sha256,
     }
     hashes = {
         name: _sha256(json.dumps(value, default=lambda array: array.tolist()).encode())

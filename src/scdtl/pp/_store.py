@@ -17,7 +17,7 @@ from anndata import AnnData
 from scdtl._compat import layer_names
 from scdtl._files import written_whole
 from scdtl._writable import make_writable, nullable_strings
-from scdtl.pp._blocks import each_block
+from scdtl.pp._layers import in_turn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import dask.array
     from scipy import sparse
 
-    from scdtl.pp._lazy import BlockImputer
+    from scdtl.pp._layers import Prediction
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +83,7 @@ class Store:
 
     def __init__(self, path: str | os.PathLike, adata: AnnData, key_added: str):
         self.path = Path(path).absolute()
+        self.key_added = key_added
         self.partial = self.path.with_name(f"{self.path.name}.partial")
         self.growing = self.partial / self.path.name
         self.call: dict[str, str] = {}
@@ -106,19 +107,8 @@ class Store:
     def _advice(self) -> str:
         return f"Delete {self.partial} to start anew, or name another out."
 
-    def take_up(self, call: dict[str, str]) -> None:
-        """Look for what an earlier call of the same kind has written.
-
-        Parameters
-        ----------
-        call
-            Hashes that describe the call.
-
-        Raises
-        ------
-        ValueError
-            If the partial store is another call's.
-        """
+    def resume(self, call: dict[str, str]) -> None:
+        """Go on with what an earlier call of the same kind has written, if there is any."""
         self.call = call
         if not (self.partial / _PROGRESS).is_file():
             return  # never begun, or interrupted before anything was imputed
@@ -132,8 +122,8 @@ class Store:
         self.n_done = progress["n_done"]
 
     @property
-    def is_begun(self) -> bool:
-        """Whether an earlier call has trained and imputed a part already."""
+    def is_resumed(self) -> bool:
+        """Whether an earlier call has trained a model already."""
         return self.n_done is not None
 
     @property
@@ -142,7 +132,7 @@ class Store:
         return self.partial / _MODEL
 
     @contextmanager
-    def begun(self) -> Iterator[None]:
+    def new(self) -> Iterator[None]:
         """Write what the user's AnnData holds; after an error in what follows, nothing stays."""
         import zarr
         from anndata.io import write_elem
@@ -158,92 +148,97 @@ class Store:
             shutil.rmtree(self.partial, ignore_errors=True)
             raise
 
-    def begin(
+    def write(
         self,
-        names: list[str],
-        key_added: str,
-        counts: dask.array.Array,
-        imputer: BlockImputer,
+        prediction: Prediction,
         about_genes: dict[str, np.ndarray],
         provenance: dict[str, Any],
-    ) -> None:
-        """Write what training has told, and make arrays for what is to come.
+        verbose: bool,
+    ) -> tuple[list[dask.array.Array], np.ndarray]:
+        """Write what is not written yet, name the store, and read layers and latent from it.
 
         Parameters
         ----------
-        names
-            Names of the layer and, where it is wanted, of its standard deviation.
-        key_added
-            Name of the results.
-        counts
-            Blocks of cells.
-        imputer
-            Says which layers are sparse.
+        prediction
+            What gives the results.
         about_genes
             New columns of ``var``.
         provenance
             Entry of ``uns``.
+        verbose
+            Show a progress bar.
         """
+        import zarr
+        from anndata.experimental import read_elem_lazy
+
+        key = self.key_added
+        layers = [f"layers/{key}", f"layers/{key}_std"][: len(prediction.are_sparse)]
+        latent = f"obsm/X_{key}"
+        blocks = prediction.in_blocks()
+        if self.n_done is None:
+            self._write_about(about_genes, provenance)
+            self._make_arrays(layers, prediction.are_sparse, latent, *blocks)
+            self._record(0)
+        self._write_blocks([*layers, latent], *blocks, verbose)
+        root = zarr.open_group(str(self.path), mode="r", zarr_format=_ZARR_FORMAT)
+        return [read_elem_lazy(root[name]) for name in layers], root[latent][:]
+
+    def _write_about(self, about_genes: dict[str, np.ndarray], provenance: dict[str, Any]) -> None:
         from anndata.io import read_elem, write_elem
 
         root = self._open()
         var = read_elem(root["var"])
         with nullable_strings():
             write_elem(root, "var", var.assign(**about_genes))
-        write_elem(root["uns"], key_added, provenance)
-        shape, n_rows = (counts.shape[0], imputer.n_features), counts.chunksize[0]
-        for part, name in enumerate(names):
-            if imputer.gives_sparse(part):
-                _make_csr(root, f"layers/{name}", shape[1])
-            else:
-                chunks = (n_rows, min(_GENES_PER_CHUNK, shape[1]))
-                _make_array(root, f"layers/{name}", shape, chunks)
-        n_latent = imputer.imputer.n_latent
-        _make_array(root, f"obsm/X_{key_added}", (shape[0], n_latent), (n_rows, n_latent))
-        self._record(0)
+        write_elem(root["uns"], self.key_added, provenance)
 
-    def write(
+    def _make_arrays(
         self,
-        counts: dask.array.Array,
-        imputer: BlockImputer,
-        batch_index: np.ndarray,
-        library_size: np.ndarray | None,
+        layers: list[str],
+        are_sparse: list[bool],
+        latent: str,
+        imputed: dask.array.Array,
+        latents: dask.array.Array,
+    ) -> None:
+        root = self._open()
+        n_genes = imputed.shape[1]
+        for name, is_sparse in zip(layers, are_sparse, strict=True):
+            if is_sparse:
+                _make_csr(root, name, n_genes)
+            else:
+                chunks = (imputed.chunksize[0], min(_GENES_PER_CHUNK, n_genes))
+                _make_array(root, name, imputed.shape, chunks)
+        _make_array(root, latent, latents.shape, latents.chunksize)
+
+    def _write_blocks(
+        self,
         names: list[str],
-        key_added: str,
+        imputed: dask.array.Array,
+        latents: dask.array.Array,
         verbose: bool,
     ) -> None:
-        """Impute and write the blocks that are not written yet, then name the store.
+        """Impute and write the blocks that are not written yet, then name the store."""
+        import dask
+        import zarr
 
-        Parameters
-        ----------
-        counts, imputer, batch_index, library_size
-            As in :func:`scdtl.pp._lazy.lazy_layers`.
-        names, key_added
-            As in :meth:`begin`.
-        verbose
-            Show a progress bar.
-        """
         assert self.n_done is not None
         root = self._open()
-        appended = {
-            f"layers/{name}": root[f"layers/{name}"]
-            for part, name in enumerate(names)
-            if imputer.gives_sparse(part)
-        }
-        for matrix in appended.values():
-            _cut_back(matrix, sum(counts.chunks[0][: self.n_done]))
-
-        def arguments(rows: slice) -> tuple:
-            size = None if library_size is None else library_size[rows]
-            return rows.start, batch_index[rows], size, str(self.growing), names, key_added
-
+        starts = np.cumsum([0, *imputed.chunks[0]])
+        for name in names:
+            if isinstance(root[name], zarr.Group):
+                _cut_back(root[name], int(starts[self.n_done]))
+        write = dask.delayed(_write_block, pure=False)
+        # Not optimised: both results of a block need the same counts, which are read once.
+        blocks = (part.to_delayed(optimize_graph=False).ravel() for part in (imputed, latents))
+        tasks = [
+            write(*results, int(first), str(self.growing), names)
+            for *results, first in zip(*blocks, starts[:-1], strict=True)
+        ]
         try:
-            for n_done, results in each_block(
-                counts, _write_block, imputer, arguments, n_done=self.n_done, verbose=verbose
-            ):
-                for result in results:
-                    for name, block in result.items():
-                        _append(appended[name], block)
+            for n_done, to_append in in_turn(tasks, n_done=self.n_done, verbose=verbose):
+                for block in to_append:
+                    for name, rows in block.items():
+                        _append(root[name], rows)
                 self._record(n_done)
             self._finish()
         except BaseException:
@@ -251,24 +246,9 @@ class Store:
                 "Interrupted: %s keeps %d of %d blocks, and the same call goes on from there.",
                 self.partial,
                 self.n_done,
-                counts.numblocks[0],
+                len(tasks),
             )
             raise
-
-    def read(self, names: list[str], key_added: str) -> tuple[list[dask.array.Array], np.ndarray]:
-        """Layers of the finished store, as dask arrays, and the latent.
-
-        Parameters
-        ----------
-        names, key_added
-            As in :meth:`begin`.
-        """
-        import zarr
-        from anndata.experimental import read_elem_lazy
-
-        root = zarr.open_group(str(self.path), mode="r", zarr_format=_ZARR_FORMAT)
-        layers = [read_elem_lazy(root[f"layers/{name}"]) for name in names]
-        return layers, root[f"obsm/X_{key_added}"][:]
 
     def _open(self) -> Any:
         import zarr
@@ -316,37 +296,28 @@ def _without_results(adata: AnnData, key_added: str) -> AnnData:
 
 
 def in_pandas(table: Any) -> Any:
-    """A table that :func:`anndata.experimental.read_lazy` gives, as a DataFrame.
-
-    Parameters
-    ----------
-    table
-        Anything else is given back as it is.
-    """
+    """A table that :func:`anndata.experimental.read_lazy` gives, as a DataFrame."""
     return table.to_memory() if hasattr(table, "to_memory") else table
 
 
 def _write_block(
-    imputer: BlockImputer,
-    counts: sparse.csr_matrix,
+    imputed: list[np.ndarray | sparse.csr_matrix],
+    latent: np.ndarray,
     first: int,
-    batch_index: np.ndarray,
-    library_size: np.ndarray | None,
     path: str,
     names: list[str],
-    key_added: str,
 ) -> dict[str, sparse.csr_matrix]:
-    """Impute a block and write its dense results; give back the sparse ones, to be appended."""
+    """Write the dense results of a block; give back the sparse ones, to be appended."""
     import zarr
 
     root: Any = zarr.open_group(path, mode="r+", zarr_format=_ZARR_FORMAT, use_consolidated=False)
-    layers = [f"layers/{name}" for name in names]
-    imputed = imputer(counts, batch_index, library_size, return_std=len(names) > 1)
-    results: dict[str, Any] = dict(zip(layers, imputed, strict=True))
-    results[f"obsm/X_{key_added}"] = imputer.latent(counts, batch_index)
-    for name in [name for name, block in results.items() if isinstance(block, np.ndarray)]:
-        root[name][first : first + counts.shape[0]] = results.pop(name)
-    return results
+    to_append = {}
+    for name, block in zip(names, [*imputed, latent], strict=True):
+        if isinstance(block, np.ndarray):
+            root[name][first : first + len(latent)] = block
+        else:
+            to_append[name] = block
+    return to_append
 
 
 def _make_array(

@@ -15,9 +15,9 @@ from tqdm.auto import tqdm
 from scdtl._constants import DEFAULT_BULK
 from scdtl._settings import only_warnings
 from scdtl.data._checks import check_input
+from scdtl.data._counts import gene_totals
 from scdtl.data._features import genes_only
 from scdtl.data._thin import thin
-from scdtl.data._totals import gene_totals
 from scdtl.tl._evaluation import Evaluation
 from scdtl.tl._scores import Split
 from scdtl.tl.peers._chosen import chosen

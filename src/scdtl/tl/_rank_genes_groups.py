@@ -12,8 +12,9 @@ import pandas as pd
 from scipy import stats
 
 from scdtl.data._checks import check_names
+from scdtl.data._counts import find_counts
 from scdtl.data._features import is_gene
-from scdtl.data._raw_counts import canonical_csr, check_counts, checked_counts, is_own_result
+from scdtl.data._raw_counts import canonical_csr, check_counts, is_own_result
 from scdtl.tl._quasi_likelihood import compare, sums_of_groups
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ def _counts(
     adata: AnnData, use_raw: bool | None, layer: str | None
 ) -> tuple[csr_matrix, pd.Index]:
     """The counts to test, and the names of their genes."""
-    check_names(adata, layer=layer)
+    genes = check_names(adata, layer=layer)
     if not use_raw:
         if isinstance(layer, str) and is_own_result(adata.uns.get(layer.removesuffix("_std"))):
             raise ValueError(
@@ -207,7 +208,7 @@ def _counts(
                 "no evidence: test the raw counts that it was given. Leave layer out if they are "
                 "in adata.X."
             )
-        return checked_counts(adata, layer), adata.var_names[is_gene(adata)]
+        return find_counts(adata, layer, genes).checked(), adata.var_names[genes]
     if layer is not None:
         raise ValueError(f"use_raw=True and layer={layer!r} exclude each other: give one.")
     if adata.raw is None:

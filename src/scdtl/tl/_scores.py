@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from scdtl import metrics
-from scdtl.data._totals import gene_totals
+from scdtl.data._counts import gene_totals
 
 if TYPE_CHECKING:
     from collections.abc import Callable

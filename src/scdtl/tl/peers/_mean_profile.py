@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scdtl.data._totals import gene_totals
+from scdtl.data._counts import gene_totals
 from scdtl.tl.peers._peer import Options, Peer
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Whether a result fits into memory, before any work."""
+"""Whether results will find a place, before any work."""
 
 from __future__ import annotations
 
@@ -9,11 +9,55 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from scdtl.pp._store import require
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from os import PathLike
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
+
+
+def check_place(
+    shape: tuple[int, int],
+    genes: Sequence[str] | None,
+    n_dense: int,
+    in_memory: bool,
+    is_backed: bool,
+    copy: bool,
+    out: str | PathLike[str] | None,
+    lazy: bool,
+) -> None:
+    """Refuse results that will find no place.
+
+    Parameters
+    ----------
+    shape
+        Cells and features.
+    genes, copy, out, lazy
+        As in :func:`scdtl.pp.impute`.
+    n_dense
+        Layers that store a value for each cell and each gene wanted.
+    in_memory, is_backed
+        Whether the counts are in memory, and whether the AnnData is a file.
+    """
+    if copy and is_backed:
+        raise ValueError("copy=True can't copy a file: leave it out, the file stays as it is.")
+    if out is not None and lazy:
+        raise ValueError("out= writes the results and lazy=True does not: choose one of them.")
+    if out is not None or lazy:
+        require("dask.array", "zarr")
+        return
+    if not in_memory:
+        raise ValueError(
+            "The counts of adata are not in memory, and neither may the results fit: pass "
+            "out='imputed.zarr' to write them to a file, or lazy=True to have them computed when "
+            "they are looked at. What does fit can be loaded: adata = adata.to_memory()."
+        )
+    # Of chosen genes the layer has an index beside each value.
+    n_columns, n_bytes = (shape[1], 4) if genes is None else (len(genes), 8)
+    check_memory(shape[0], n_columns, n_bytes * n_dense)
 
 
 def check_memory(n_cells: int, n_genes: int, bytes_per_entry: int) -> None:
@@ -28,7 +72,7 @@ def check_memory(n_cells: int, n_genes: int, bytes_per_entry: int) -> None:
 
     Examples
     --------
-    >>> from scdtl.pp._memory import check_memory
+    >>> from scdtl.pp._limits import check_memory
     >>> check_memory(10, 25, 4)
     """
     size, left = n_cells * n_genes * bytes_per_entry, memory_left()
@@ -46,7 +90,7 @@ def memory_left() -> int:
 
     Examples
     --------
-    >>> from scdtl.pp._memory import memory_left
+    >>> from scdtl.pp._limits import memory_left
     >>> memory_left() > 0
     True
     """

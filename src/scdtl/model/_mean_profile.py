@@ -1,4 +1,4 @@
-"""Mean profiles: what every prediction is relative to."""
+"""The mean profile: what every prediction is relative to."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from scdtl.data._totals import gene_totals
 from scdtl.noise._multinomial import LOG_ZERO
 
 if TYPE_CHECKING:
-    from scipy import sparse
+    from numpy.typing import NDArray
 
     from scdtl.module._scdtl import SCDTLModule
 
@@ -21,33 +20,25 @@ _BATCH_PSEUDOCOUNTS_PER_GENE = 5.0
 _FLOOR = 1e-8
 
 
-def log_mean_of_batches(
-    counts: sparse.csr_matrix, batch_index: np.ndarray, n_batch: int
-) -> torch.Tensor:
+def log_mean_of_batches(totals: NDArray[np.float64]) -> torch.Tensor:
     """Log of the mean profile of each batch, shrunken towards that of all cells.
 
     Parameters
     ----------
-    counts
-        Counts, cells × genes.
-    batch_index
-        Batch of each cell.
-    n_batch
-        Number of batches.
+    totals
+        Sum of each gene over the cells of each batch, batches × genes.
 
     Returns
     -------
     Batches × genes; genes without any count get ``LOG_ZERO``.
     """
-    total = gene_totals(counts)
+    total = totals.sum(axis=0)
     profile = np.where(total > 0, total + _PSEUDOCOUNT, 0)
     profile /= max(profile.sum(), 1)
-    profiles = np.repeat(profile[None], n_batch, axis=0)
-    if n_batch > 1:
-        prior = _BATCH_PSEUDOCOUNTS_PER_GENE * np.count_nonzero(total) * profile
-        for batch in range(n_batch):
-            own = gene_totals(counts[batch_index == batch]) + prior
-            profiles[batch] = own / max(own.sum(), 1)
+    profiles = profile[None]
+    if len(totals) > 1:
+        own = totals + _BATCH_PSEUDOCOUNTS_PER_GENE * np.count_nonzero(total) * profile
+        profiles = own / np.maximum(own.sum(axis=1, keepdims=True), 1)
     log_profiles = np.log(np.where(profiles > 0, profiles, 1))
     return torch.from_numpy(np.where(profiles > 0, log_profiles, LOG_ZERO).astype(np.float32))
 

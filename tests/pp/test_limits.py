@@ -5,8 +5,8 @@ from __future__ import annotations
 import psutil
 import pytest
 
-from scdtl.pp import _memory, impute
-from scdtl.pp._memory import memory_left
+from scdtl.pp import _limits, impute
+from scdtl.pp._limits import memory_left
 
 GIB = 2**30
 
@@ -14,8 +14,8 @@ GIB = 2**30
 @pytest.fixture
 def cgroups(tmp_path, monkeypatch):
     """Function that puts this process into control groups, given by folder."""
-    monkeypatch.setattr(_memory, "_CGROUPS", tmp_path)
-    monkeypatch.setattr(_memory, "_OWN_CGROUPS", tmp_path / "own")
+    monkeypatch.setattr(_limits, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(_limits, "_OWN_CGROUPS", tmp_path / "own")
 
     def make(own, files):
         (tmp_path / "own").write_text(own)
@@ -30,7 +30,7 @@ def cgroups(tmp_path, monkeypatch):
 def _plenty(monkeypatch):
     """A machine of one TiB, and no job."""
     monkeypatch.setattr(psutil, "virtual_memory", lambda: type("M", (), {"available": 2**40})())
-    monkeypatch.setattr(_memory, "_OWN_CGROUPS", _memory._CGROUPS / "none")
+    monkeypatch.setattr(_limits, "_OWN_CGROUPS", _limits._CGROUPS / "none")
     for name in ("MEM_PER_NODE", "MEM_PER_CPU", "CPUS_ON_NODE"):
         monkeypatch.delenv(f"SLURM_{name}", raising=False)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from scdtl.data._totals import gene_totals
+from scdtl.data._counts import gene_totals
 
 FORMATS = [np.asarray, sparse.csr_matrix, sparse.csc_array, sparse.coo_array]
 

@@ -1,0 +1,165 @@
+"""What a trained network predicts of cells, block by block: the one loop over cells."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from dataclasses import replace as replaced
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from scipy import sparse
+from tqdm.auto import tqdm
+
+from scdtl.model._scales import on_scale
+from scdtl.module._gene_order import columns_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import TypeAlias
+
+    from scdtl.model._scales import Replace, Scale
+    from scdtl.module._scdtl import SCDTLModule
+
+    Values: TypeAlias = np.ndarray | sparse.csr_matrix
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """A trained network with what it takes to impute cells, and no data.
+
+    Parameters
+    ----------
+    module
+        Trained network, in evaluation mode.
+    position
+        For each gene of the counts its position among the module's genes.
+    columns
+        Positions among the module's genes of the genes wanted.
+    batch_size
+        Cells per minibatch.
+    scale, replace, return_std
+        As in :meth:`scdtl.SCDTL.get_imputed_expression`.
+    untrusted
+        In the module's order, genes to leave as observed with ``replace="trusted"``.
+    cut_off
+        In the module's order, the rate (counts per 10,000) below which unobserved entries
+        become zero, and the result sparse.
+    target_batch
+        Batch as whose cells the rates are predicted.
+    place
+        What makes a layer of the values of the genes wanted; ``None`` leaves them as they are.
+    """
+
+    module: SCDTLModule
+    position: np.ndarray
+    columns: np.ndarray
+    batch_size: int
+    scale: Scale = "log1p"
+    replace: Replace = "all"
+    return_std: bool = False
+    untrusted: np.ndarray | None = None
+    cut_off: torch.Tensor | None = None
+    target_batch: int | None = None
+    place: Callable[[Values], Values] | None = None
+
+    def minibatches(
+        self, counts: sparse.csr_matrix, batch_index: np.ndarray, verbose: bool = False
+    ) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
+        """Yield rows, their counts and their batch as the module takes them.
+
+        Parameters
+        ----------
+        counts
+            Counts, cells × genes.
+        batch_index
+            Batch of each cell.
+        verbose
+            Show a progress bar.
+        """
+        device, n_cells = self.module.device, counts.shape[0]
+        starts = range(0, n_cells, self.batch_size)
+        for first in tqdm(starts, "Imputing", disable=not verbose):
+            rows = slice(first, min(first + self.batch_size, n_cells))
+            block = columns_at(counts[rows], self.position).astype(np.float32, copy=False)
+            dense = torch.from_numpy(block.toarray()).to(device)
+            yield rows, dense, torch.from_numpy(batch_index[rows]).to(device)
+
+    @torch.inference_mode()
+    def expression(
+        self,
+        counts: sparse.csr_matrix,
+        batch_index: np.ndarray,
+        library_size: np.ndarray | None = None,
+        verbose: bool = False,
+    ) -> list[Values]:
+        """Imputed values and, with ``return_std``, their standard deviation, never sparse.
+
+        Parameters
+        ----------
+        counts, batch_index, verbose
+            As in :meth:`minibatches`.
+        library_size
+            Library size of the result per cell; ``None`` for the cell's own.
+        """
+        shape, is_sparse = (counts.shape[0], len(self.columns)), self.cut_off is not None
+        parts = [sparse.csr_matrix((0, shape[1]), dtype=np.float32)]
+        dense = [np.empty(shape, dtype=np.float32) for _ in range(1 + self.return_std - is_sparse)]
+        for rows, observed, batch in self.minibatches(counts, batch_index, verbose):
+            size = None if library_size is None else library_size[rows]
+            values = [
+                tensor[:, self.columns].cpu().numpy()
+                for tensor in self._imputed(observed, batch, size)
+            ]
+            if is_sparse:
+                parts.append(sparse.csr_matrix(values.pop(0)))
+            for result, block in zip(dense, values, strict=True):
+                result[rows] = block
+        results = [sparse.vstack(parts, format="csr"), *dense] if is_sparse else dense
+        return results if self.place is None else [self.place(values) for values in results]
+
+    @torch.inference_mode()
+    def latent(self, counts: sparse.csr_matrix, batch_index: np.ndarray) -> np.ndarray:
+        """Latent of each cell, cells × ``n_latent``.
+
+        Parameters
+        ----------
+        counts, batch_index
+            As in :meth:`minibatches`.
+        """
+        latent = np.empty((counts.shape[0], self.n_latent), dtype=np.float32)
+        for rows, observed, batch in self.minibatches(counts, batch_index):
+            deviation = self.module.deviation(observed, batch)
+            latent[rows] = self.module.dae.encoder(deviation).cpu().numpy()
+        return latent
+
+    @property
+    def n_latent(self) -> int:
+        """Dimensions of the latent."""
+        return self.module.bulk_latents.shape[1]
+
+    def copied(self) -> Predictor:
+        """A copy that stays as it is when the model is trained further."""
+        return replaced(self, module=copy.deepcopy(self.module))
+
+    def _imputed(
+        self, counts: torch.Tensor, batch: torch.Tensor, library_size: np.ndarray | None
+    ) -> list[torch.Tensor]:
+        """The same of a minibatch, for all genes of the module."""
+        value, observed, std, per_10k = on_scale(
+            self.module, counts, batch, self.scale, library_size, self.target_batch
+        )
+        if self.replace == "zeros":
+            value = torch.where(counts > 0, observed, value)
+        elif self.untrusted is not None:
+            untrusted = torch.from_numpy(self.untrusted).to(counts.device)
+            value = torch.where(untrusted, observed, value)
+        if self.cut_off is not None:
+            value = torch.where((counts == 0) & (per_10k < self.cut_off), 0, value)
+        return [value, std()] if self.return_std else [value]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Where it is unpickled there may be no such device.
+        state = vars(self) | {"module": copy.deepcopy(self.module).cpu()}
+        return state | {"cut_off": None if self.cut_off is None else self.cut_off.cpu()}
