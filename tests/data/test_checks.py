@@ -175,6 +175,7 @@ def test_all_zero_counts_pass(adata):
         ({"layer": "spliced"}, KeyError, "'spliced' is not in adata.layers; there are: rates"),
         ({"batch_key": "donor"}, KeyError, "'donor' is not a column.*cell_type, batch"),
         ({"key_added": ""}, TypeError, "key_added must be a name"),
+        ({"key_added": None}, TypeError, "key_added must be a name"),
         ({"key_added": "rates", "layer": "rates"}, ValueError, "overwrite the counts"),
         ({"key_added": "rates"}, ValueError, r"layers\['rates'\].*another key_added"),
         ({"genes": "GENE1"}, TypeError, r"genes=\['GENE1'\]"),

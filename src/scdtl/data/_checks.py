@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 
+_NOTHING = object()  # None is what a user may give
+
+
 def check_input(adata: AnnData, *, layer: str | None, batch_key: str | None = None) -> csr_matrix:
     """Check the data of a function that writes no layer, and return the counts of the genes.
 
@@ -49,7 +52,7 @@ def check_names(
     *,
     layer: str | None,
     batch_key: str | None = None,
-    key_added: str | None = None,
+    key_added: object = _NOTHING,
     genes: Sequence[str] | None = None,
     may_be_backed: bool = False,
     may_be_view: bool = True,
@@ -59,7 +62,7 @@ def check_names(
     Parameters
     ----------
     adata, layer, batch_key, key_added, genes
-        As in :func:`scdtl.pp.impute`; ``None`` where nothing is written.
+        As in :func:`scdtl.pp.impute`; left out where nothing is written.
     may_be_backed
         Whether the counts may be in a file.
     may_be_view
@@ -74,7 +77,7 @@ def check_names(
     """
     check_anndata(adata, may_be_backed=may_be_backed, may_be_view=may_be_view)
     _check_batch_key(adata, batch_key)
-    if key_added is not None:
+    if key_added is not _NOTHING:
         _check_key_added(adata, key_added, layer)
     of_genes = is_gene(adata)
     _check_genes(genes, adata.var_names, of_genes)
@@ -192,7 +195,7 @@ def _check_batch_key(adata: AnnData, batch_key: str | None) -> None:
     check_batches(adata.obs[batch_key], batch_key)
 
 
-def _check_key_added(adata: AnnData, key_added: str, layer: str | None) -> None:
+def _check_key_added(adata: AnnData, key_added: object, layer: str | None) -> None:
     if not isinstance(key_added, str) or not key_added:
         raise TypeError(f"key_added must be a name (str) for the new layer, not {key_added!r}.")
     if "/" in key_added or "\0" in key_added:

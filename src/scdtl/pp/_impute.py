@@ -272,7 +272,7 @@ def impute(
 def _batches(obs: Any, batch_key: str | None) -> Any:
     """Batch of each cell, by name."""
     if batch_key is None:
-        return pd.Categorical(np.zeros(len(obs), dtype=np.int8))
+        return pd.Categorical(np.zeros(len(obs.index), dtype=np.int8))
     return named_batches(in_pandas(obs)[batch_key])
 
 

@@ -97,12 +97,13 @@ class Prediction:
             counts = in_blocks(counts, n_rows)
         per_cell = [x for x in (cells.batch_index, self.library_size) if x is not None]
         arrays = [da.from_array(x[:, None], chunks=(counts.chunks[0], 1)) for x in per_cell]
-        # One key of the graph, whatever the number of blocks that refer to it.
-        network = dask.delayed(
-            predictor.copied() if outlives_client else predictor, pure=False, traverse=False
-        )
-        if not outlives_client and (client := _client()) is not None:
-            network = client.persist(network)
+        client = _client()
+        if outlives_client or client is None:
+            # One key of the graph, whatever the number of blocks that refer to it.
+            predictor = predictor.copied() if outlives_client else predictor
+            network = dask.delayed(predictor, pure=False, traverse=False)
+        else:  # it travels to each worker once
+            network = client.scatter(predictor, broadcast=True, hash=False)
         layers = da.map_blocks(
             _layers_of_block,
             counts,
