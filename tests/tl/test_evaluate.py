@@ -346,3 +346,24 @@ def test_a_failed_page_leaves_the_old_one(evaluation, tmp_path, monkeypatch):
         evaluation.to_html(path)
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_own_bulk_is_trained_once_whatever_the_number_of_splits(monkeypatch):
+    trained = []
+    train = scdtl.BulkDAE.train
+
+    def counted(self, **kwargs):
+        trained.append(self)
+        train(self, max_epochs=1, n_episodes=3, enable_progress_bar=False)
+
+    monkeypatch.setattr(scdtl.BulkDAE, "train", counted)
+    evaluation = evaluate(
+        scdtl.datasets.toy(),
+        methods=["scdtl"],
+        bulk=scdtl.datasets.toy_bulk(),
+        n_splits=2,
+        max_epochs=1,
+        verbose=False,
+    )
+    assert len(trained) == 1
+    assert evaluation.settings["bulk"] == "AnnData"

@@ -13,11 +13,13 @@ from anndata import AnnData
 from tqdm.auto import tqdm
 
 from scdtl._constants import DEFAULT_BULK
+from scdtl._random import local_seed
 from scdtl._settings import only_warnings
 from scdtl.data._checks import check_input
 from scdtl.data._counts import gene_totals
 from scdtl.data._features import genes_only
 from scdtl.data._thin import thin
+from scdtl.model._bulk_weights import as_weights
 from scdtl.tl._evaluation import Evaluation
 from scdtl.tl._scores import Split
 from scdtl.tl.peers._chosen import chosen
@@ -133,11 +135,15 @@ def evaluate(
     n_held_out = np.zeros(adata.n_vars)
     if verbose is None:
         verbose = logger.isEnabledFor(logging.WARNING)
+    start = bulk
+    if "scdtl" in peers and isinstance(bulk, AnnData):  # trained once, and not for each split
+        with local_seed(random_state):
+            start = as_weights(bulk, adata.var_names, verbose)
     n_runs = n_splits * len(peers)
     with tqdm(total=n_runs, desc="Evaluating", unit="method", disable=not verbose) as bar:
         for i in range(n_splits):
             options = Options(
-                random_state + i, batch_key, bulk, {"verbose": False} | dict(impute_kwargs)
+                random_state + i, batch_key, start, {"verbose": False} | dict(impute_kwargs)
             )
             split = _split(counts, held_out_fraction, options.seed)
             n_held_out += split.n_held_out / n_splits
