@@ -230,7 +230,7 @@ class ImputationModel(BaseModelClass):
         gene_list: Sequence[str] | None = None,
         batch_size: int | None = None,
     ) -> pd.DataFrame:
-        """Return how much each branch of the network speaks for each gene.
+        """Return how far each branch of the network is believed for each gene.
 
         Parameters
         ----------

@@ -1,11 +1,11 @@
-"""Attention: which branch of the network speaks for which genes."""
+"""Attention: how far each branch of the network is believed for each gene."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from scdtl.pl._axes import BLUE, ORANGE, one_panel
-from scdtl.pl._results import columns_of
+from scdtl.pl._imputed import columns_of
 
 if TYPE_CHECKING:
     import os
@@ -25,7 +25,7 @@ def attention(
     show: bool | None = None,
     save: str | os.PathLike[str] | None = None,
 ) -> Axes:
-    """Draw how much the DAE, which knows bulk, and the U-Net speak for genes.
+    """Draw how far the DAE, which knows bulk, and the U-Net are believed for each gene.
 
     Bars are means over cells of the cross-channel attention
     (:meth:`scdtl.SCDTL.get_attention`); both branches together are 1.

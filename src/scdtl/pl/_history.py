@@ -8,7 +8,7 @@ import numpy as np
 
 from scdtl._constants import DEFAULT_KEY
 from scdtl.pl._axes import BLUE, ORANGE, one_panel
-from scdtl.pl._results import results
+from scdtl.pl._imputed import results
 
 if TYPE_CHECKING:
     import os

@@ -8,8 +8,8 @@ import numpy as np
 
 from scdtl._constants import DEFAULT_KEY
 from scdtl.pl._axes import GREY, one_panel, panels
+from scdtl.pl._imputed import column, columns_of, counts_of, part_of_results, results
 from scdtl.pl._points import Colours, colours_of_column, draw_cells, is_gene, legend_width
-from scdtl.pl._results import column, columns_of, counts_of, part_of_results, results
 
 if TYPE_CHECKING:
     import os

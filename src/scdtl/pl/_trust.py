@@ -9,7 +9,7 @@ import numpy as np
 from scdtl._constants import DEFAULT_KEY
 from scdtl.pl._axes import BLACK, BLUE, GREY, ORANGE, one_panel
 from scdtl.pl._genes import LOWEST, draw_genes, finish_genes
-from scdtl.pl._results import columns_of, counts_of, part_of_results, results
+from scdtl.pl._imputed import columns_of, counts_of, part_of_results, results
 
 if TYPE_CHECKING:
     import os
