@@ -72,8 +72,8 @@ def page(evaluation: Evaluation) -> str:
 <p class="verdict">{html.escape(evaluation.verdict)}</p>
 <h2>Scores on held-out molecules</h2>
 <div class="wide">{_score_table(evaluation)}</div>
-<p>Higher is better, except for seconds. Correlations are with the few held-out molecules, hence low
-even for the true expression. &ndash;: not defined, as where all predictions are equal.</p>
+<p>Higher is better, except for seconds. Correlations are with the few held-out molecules, hence
+low even for the true expression. &ndash;: not defined, as where all predictions are equal.</p>
 {_pairs(_COLUMNS)}
 <h2>Methods</h2>
 {_image(_score_figure(evaluation), "Bars: Poisson score of each method, as in the table")}
