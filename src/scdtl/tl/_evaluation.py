@@ -64,7 +64,7 @@ class Evaluation:
 
     @property
     def main_method(self) -> str:
-        """The method that verdict and figures are about: scdtl, or else the best one."""
+        """The method that verdict and figures are about, which is scdtl or else the best one."""
         return main_method(self.scores)
 
     def plot(
