@@ -77,7 +77,7 @@ class Episodes(IterableDataset):
         """Draw one episode: counts, noise-free proportions and the log of their mean."""
         types = self._draw_types(generator)
         weights = self._abundances(len(types), generator)
-        cells = weights @ self._sharpen(types, weights.mean(0), generator)
+        cells = _product(weights, self._sharpen(types, weights.mean(0), generator))
         library_size = np.exp(generator.uniform(np.log(500), np.log(20_000)))
         library_sizes = library_size * generator.lognormal(0, 0.4, size=(self.n_cells, 1))
         counts = _poisson(cells * library_sizes.astype(np.float32), generator)
@@ -126,12 +126,17 @@ class Episodes(IterableDataset):
         types: np.ndarray, abundance: np.ndarray, generator: np.random.Generator
     ) -> np.ndarray:
         """Raise the types' ratios to their mean to a power; apply one gain per gene to all."""
-        mean = abundance @ types
+        mean = _product(abundance[None], types)[0]
         log_ratio = np.log((types + 1e-9) / (mean + 1e-9)) * generator.uniform(1, 2.5)
         gain = generator.lognormal(0, generator.uniform(0, 1), size=types.shape[1])
         ratio = np.exp(log_ratio.clip(-_MAX_LOG_RATIO, _MAX_LOG_RATIO))
         sharpened = ratio * mean * gain
         return (sharpened / sharpened.sum(1, keepdims=True)).astype(np.float32)
+
+
+def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Matrix product by torch: threads of NumPy's BLAS and torch's would wait for each other."""
+    return (torch.from_numpy(a) @ torch.from_numpy(b)).numpy()
 
 
 def _poisson(rates: np.ndarray, generator: np.random.Generator) -> np.ndarray:
