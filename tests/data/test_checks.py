@@ -157,7 +157,7 @@ def test_empty_cells_and_genes_pass_with_a_note(adata, caplog):
     dense[:2] = 0
     dense[:, 5] = 0
     adata.X = dense
-    with caplog.at_level(logging.INFO, logger="scdtl"):
+    with caplog.at_level(logging.DEBUG, logger="scdtl"):
         counts = check(adata)
     assert counts[:2].nnz == counts[:, 5].nnz == 0
     assert "2 cells have no counts" in caplog.text

@@ -242,7 +242,7 @@ def note_oddities(counts: csr_matrix) -> None:
     detected[counts.indices] = True
     n_genes = int((~detected).sum())
     if n_genes:
-        logger.info("%d genes have no counts: their imputed values stay zero.", n_genes)
+        logger.debug("%d genes have no counts: their imputed values stay zero.", n_genes)
     if not counts.nnz:
         return
     starts = counts.indptr[:-1][n_stored > 0]
