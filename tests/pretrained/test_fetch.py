@@ -22,6 +22,7 @@ from scdtl.pp import impute
 from scdtl.pretrained import _fetch, clear_cache, fetch, info, load_weights
 
 ROOT = Path(__file__).parents[2]
+IS_ROOT = not hasattr(os, "getuid") or os.getuid() == 0  # Windows has neither
 LOAD = (
     "import sys\nfrom pathlib import Path\n"
     "from scdtl.pretrained import _registry, load_weights\n"
@@ -318,7 +319,7 @@ def test_a_file_with_another_hash_is_not_used(server, folder, monkeypatch, caplo
     assert not info("toy")["local"]
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root may look everywhere")
+@pytest.mark.skipif(IS_ROOT, reason="root may look everywhere")
 def test_a_repository_that_may_not_be_read_is_passed_over(server, folder, tmp_path, monkeypatch):
     install_from({"url": folder.parent.as_uri(), "dir_info": {}}, tmp_path, monkeypatch)
     folder.parent.chmod(0o000)
@@ -449,7 +450,7 @@ def test_a_killed_process_leaves_no_half_file_in_the_way(server, toy_registry, c
     assert not cached.parent.exists()
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
+@pytest.mark.skipif(IS_ROOT, reason="root may write everywhere")
 @pytest.mark.parametrize("is_there", [True, False])
 def test_a_read_only_cache_serves_what_it_has(server, cached, is_there):
     cached.parent.mkdir(parents=True)
