@@ -348,7 +348,12 @@ def test_a_failed_page_leaves_the_old_one(evaluation, tmp_path, monkeypatch):
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
 
 
-def test_own_bulk_is_trained_once_whatever_the_number_of_splits(monkeypatch):
+@pytest.mark.parametrize("as_file", [False, True])
+def test_own_bulk_is_trained_once_whatever_the_number_of_splits(as_file, monkeypatch, tmp_path):
+    bulk = scdtl.datasets.toy_bulk()
+    if as_file:
+        bulk.write_h5ad(tmp_path / "bulk.h5ad")
+        bulk = str(tmp_path / "bulk.h5ad")
     trained = []
     train = scdtl.BulkDAE.train
 
@@ -360,10 +365,10 @@ def test_own_bulk_is_trained_once_whatever_the_number_of_splits(monkeypatch):
     evaluation = evaluate(
         scdtl.datasets.toy(),
         methods=["scdtl"],
-        bulk=scdtl.datasets.toy_bulk(),
+        bulk=bulk,
         n_splits=2,
         max_epochs=1,
         verbose=False,
     )
     assert len(trained) == 1
-    assert evaluation.settings["bulk"] == "AnnData"
+    assert evaluation.settings["bulk"] == (bulk if as_file else "AnnData")

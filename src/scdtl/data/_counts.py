@@ -52,11 +52,14 @@ class CountMatrix:
     def checked(self) -> sparse.csr_matrix:
         """Counts of the genes, which are in memory."""
         try:
-            check_counts(self.matrix, name=self.name)
+            return _checked(self.matrix, self.name, "", self._columns)
         except ValueError as error:
             raise ValueError(f"{error} {self.elsewhere()}") from None
-        counts = canonical_csr(self.matrix)
-        return counts if self.genes.all() else counts[:, self.genes]
+
+    @property
+    def _columns(self) -> np.ndarray | None:
+        """Positions of the genes; ``None`` where all features are."""
+        return None if self.genes.all() else np.flatnonzero(self.genes)
 
     def read(self, n_rows: int) -> sparse.csr_matrix | dask.array.Array:
         """Checked counts of the genes; those on disk in blocks that are checked when computed."""
@@ -78,7 +81,7 @@ class CountMatrix:
             _checked,
             called=self.name,
             hint=self.elsewhere(),
-            genes=None if self.genes.all() else np.flatnonzero(self.genes),
+            genes=self._columns,
             chunks=(blocks.chunks[0], (int(self.genes.sum()),)),
             dtype=np.float32,
             meta=_NO_COUNTS,

@@ -58,6 +58,12 @@ def as_weights(bulk: Any, genes: Iterable[str], verbose: bool | None = None) -> 
     return load_weights(bulk if isinstance(bulk, str) else path, verbose=verbose)
 
 
+def are_samples(bulk: Any) -> bool:
+    """Whether ``bulk=`` was given samples, in memory or by path, on which a network is trained."""
+    is_path = isinstance(bulk, str | PathLike)
+    return isinstance(bulk, AnnData) or (is_path and Path(bulk).suffix in _READERS)
+
+
 def _trained_on(
     bulk: AnnData, name: str, genes: Iterable[str], verbose: bool | None
 ) -> BulkWeights:

@@ -19,7 +19,7 @@ from scdtl.data._checks import check_input
 from scdtl.data._counts import gene_totals
 from scdtl.data._features import genes_only
 from scdtl.data._thin import thin
-from scdtl.model._bulk_weights import as_weights
+from scdtl.model._bulk_weights import are_samples, as_weights
 from scdtl.tl._evaluation import Evaluation
 from scdtl.tl._scores import Split
 from scdtl.tl.peers._chosen import chosen
@@ -136,7 +136,7 @@ def evaluate(
     if verbose is None:
         verbose = logger.isEnabledFor(logging.WARNING)
     start = bulk
-    if "scdtl" in peers and isinstance(bulk, AnnData):  # trained once, and not for each split
+    if "scdtl" in peers and are_samples(bulk):  # trained once, and not for each split
         with local_seed(random_state):
             start = as_weights(bulk, adata.var_names, verbose)
     n_runs = n_splits * len(peers)
