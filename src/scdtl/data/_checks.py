@@ -18,33 +18,37 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from scipy.sparse import csr_matrix
 
+    from scdtl.data._noise_of import Noise, Recognised
 
 _NOTHING = object()  # None is what a user may give
 
 
-def check_input(adata: AnnData, *, layer: str | None, batch_key: str | None = None) -> csr_matrix:
+def check_input(
+    adata: AnnData, *, layer: str | None, batch_key: str | None = None, noise: Noise = "umi"
+) -> tuple[csr_matrix, Recognised]:
     """Check the data of a function that writes no layer, and return the counts of the genes.
 
     Parameters
     ----------
-    adata, layer, batch_key
+    adata, layer, batch_key, noise
         As in :func:`scdtl.pp.impute`.
 
     Returns
     -------
-    The counts as CSR of float32 with sorted indices, no duplicates and no stored zeros.
-    They share memory with `adata` where its matrix is of that kind already: don't write
-    into them.
+    The counts as CSR of float32 with sorted indices, no duplicates and no stored zeros, and their
+    noise model. They share memory with `adata` where its matrix is of that kind already: don't
+    write into them.
 
     Examples
     --------
     >>> import scdtl
     >>> from scdtl.data._checks import check_input
-    >>> check_input(scdtl.datasets.toy(), layer=None).shape
+    >>> check_input(scdtl.datasets.toy(), layer=None)[0].shape
     (60, 40)
     """
     genes = check_names(adata, layer=layer, batch_key=batch_key)
-    return find_counts(adata, layer, genes).checked()
+    found = find_counts(adata, layer, genes, noise)
+    return found.checked(), found.recognised()
 
 
 def check_names(

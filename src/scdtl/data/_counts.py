@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
 
+from scdtl.data._noise_of import MAX_CELLS, Recognised, evidence_of, recognised
 from scdtl.data._raw_counts import canonical_csr, check_counts, count_matrix, other_matrices
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     import dask.array
     from anndata import AnnData
     from numpy.typing import NDArray
+
+    from scdtl.data._noise_of import Noise
 
 _CELLS_PER_BLOCK = 10_000
 _CELLS_TO_SORT_OUT = 20_000
@@ -37,12 +40,15 @@ class CountMatrix:
         For each feature whether it is a gene.
     elsewhere
         Says where else counts may be.
+    noise
+        As in :func:`scdtl.pp.impute`.
     """
 
     matrix: Any
     name: str
     genes: np.ndarray
     elsewhere: Callable[[], str]
+    noise: Noise
 
     @property
     def in_memory(self) -> bool:
@@ -52,9 +58,16 @@ class CountMatrix:
     def checked(self) -> sparse.csr_matrix:
         """Counts of the genes, which are in memory."""
         try:
-            return _checked(self.matrix, self.name, "", self._columns)
+            return _checked(self.matrix, self.name, "", self._columns, self.noise)
         except ValueError as error:
             raise ValueError(f"{error} {self.elsewhere()}") from None
+
+    def recognised(self) -> Recognised:
+        """The noise model of the counts; of those on disk, by the first cells."""
+        if self.noise != "auto":
+            return Recognised(self.noise, "as asked for", {})
+        first = self if self.in_memory else replace(self, matrix=_in_memory(self.matrix[:MAX_CELLS]))
+        return recognised(evidence_of(first.checked()))
 
     @property
     def _columns(self) -> np.ndarray | None:
@@ -82,15 +95,19 @@ class CountMatrix:
             called=self.name,
             hint=self.elsewhere(),
             genes=self._columns,
+            noise=self.noise,
             chunks=(blocks.chunks[0], (int(self.genes.sum()),)),
             dtype=np.float32,
             meta=_NO_COUNTS,
         )
 
 
-def find_counts(adata: AnnData, layer: str | None, genes: np.ndarray) -> CountMatrix:
+def find_counts(
+    adata: AnnData, layer: str | None, genes: np.ndarray, noise: Noise = "umi"
+) -> CountMatrix:
     """Where the counts are."""
-    return CountMatrix(*count_matrix(adata, layer), genes, partial(other_matrices, adata, layer))
+    elsewhere = partial(other_matrices, adata, layer)
+    return CountMatrix(*count_matrix(adata, layer), genes, elsewhere, noise)
 
 
 def in_blocks(counts: sparse.csr_matrix, n_rows: int) -> dask.array.Array:
@@ -115,6 +132,7 @@ def read_sample(
     batch_index: np.ndarray,
     n_batch: int,
     choose: Callable[[sparse.csr_matrix, np.ndarray], np.ndarray],
+    totals_of: Callable[[sparse.csr_matrix, np.ndarray, int], NDArray[np.float64]],
 ) -> tuple[np.ndarray, sparse.csr_matrix, NDArray[np.float64]]:
     """Read all blocks once; keep the counts of some cells, and the sums of all.
 
@@ -129,10 +147,12 @@ def read_sample(
     choose
         Positions of the cells to keep, sorted, given counts and batches. What it would choose of
         all cells, it chooses of any part that they are in.
+    totals_of
+        Sums over cells, given counts, batches and the number of batches.
 
     Returns
     -------
-    Positions of the chosen cells, their counts, and the sums as :func:`batch_totals` gives them.
+    Positions of the chosen cells, their counts, and the sums over all cells.
     """
     import dask
 
@@ -140,12 +160,12 @@ def read_sample(
     first_rows = np.cumsum([0, *blocks.chunks[0]])
     at_once = max(1, _CELLS_PER_BLOCK // blocks.chunks[0][0])
     rows, pieces, n_kept = np.empty(0, dtype=np.int64), [], 0
-    totals = np.zeros((n_batch, blocks.shape[1]))
+    totals: Any = 0
     for first in range(0, len(delayed), at_once):
         part = delayed[first : first + at_once]
         pieces += (read := dask.compute(*part))
         new = np.arange(first_rows[first], first_rows[first + len(part)])
-        totals += batch_totals(sparse.vstack(read, format="csr"), batch_index[new], n_batch)
+        totals += totals_of(sparse.vstack(read, format="csr"), batch_index[new], n_batch)
         rows = np.concatenate([rows, new])
         at_end = first + at_once >= len(delayed)
         if at_end or len(rows) > max(_CELLS_TO_SORT_OUT, 1.5 * n_kept):
@@ -203,8 +223,14 @@ def gene_totals(counts: NDArray | sparse.spmatrix | sparse.sparray) -> NDArray[n
     return total
 
 
-def _checked(block: Any, called: str, hint: str, genes: np.ndarray | None) -> sparse.csr_matrix:
-    check_counts(block, name=called, hint=hint)
+def _in_memory(matrix: Any) -> Any:
+    return matrix.compute() if hasattr(matrix, "compute") else matrix
+
+
+def _checked(
+    block: Any, called: str, hint: str, genes: np.ndarray | None, noise: Noise
+) -> sparse.csr_matrix:
+    check_counts(block, name=called, hint=hint, noise=noise)
     counts = canonical_csr(block)
     return counts if genes is None else counts[:, genes]
 

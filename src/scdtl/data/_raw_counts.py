@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scdtl._compat import layer_names
+from scdtl.data._noise_of import Recognised, check_noise, evidence_of, recognised
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from anndata import AnnData
     from scipy.sparse import csr_matrix
+
+    from scdtl.data._noise_of import Noise
 
 logger = logging.getLogger(__name__)
 
@@ -23,11 +26,11 @@ _LARGEST_LOG = 25
 _LARGEST_COUNT = 2**53  # beyond, not even float64 tells whole numbers apart
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 _SHARE_OF_COUNTS = 0.25  # whole numbers among positive values; of logarithms hardly one is whole
-_LIKE_TPM = 100_000  # molecules per cell that no droplet has, and that are alike in all cells
-_ALIKE = 0.01
 
 
-def check_counts(matrix: Any, *, name: str = "adata.X", hint: str = "") -> None:
+def check_counts(
+    matrix: Any, *, name: str = "adata.X", hint: str = "", noise: Noise = "umi"
+) -> Recognised:
     """Refuse a matrix that does not hold raw counts; of a sparse one, only stored values are read.
 
     Parameters
@@ -38,15 +41,23 @@ def check_counts(matrix: Any, *, name: str = "adata.X", hint: str = "") -> None:
         What the message calls it.
     hint
         Where the counts may be instead, added to the message.
+    noise
+        As in :func:`scdtl.pp.impute`: reads need not be whole numbers.
+
+    Returns
+    -------
+    The noise model, and what the values speak for.
 
     Examples
     --------
     >>> import numpy as np
     >>> from scdtl.data._raw_counts import check_counts
-    >>> check_counts(np.array([[0, 3], [1, 0]]))
+    >>> check_counts(np.array([[0, 3], [1, 0]])).noise
+    'umi'
     """
     from scipy.sparse import issparse
 
+    check_noise(noise)
     if not (issparse(matrix) or isinstance(matrix, np.ndarray)):
         raise TypeError(
             f"{name} is of type {type(matrix).__name__}, but must be a NumPy array or a SciPy "
@@ -76,18 +87,24 @@ def check_counts(matrix: Any, *, name: str = "adata.X", hint: str = "") -> None:
             f"{name} contains negative values (smallest {smallest:g}), as after scaling or batch "
             f"correction: {advice}"
         )
-    if not whole and _share_of_whole(values) > _SHARE_OF_COUNTS:
+    if noise == "auto":
+        found = recognised(evidence_of(matrix))
+    else:
+        found = Recognised(noise, "as asked for", {})
+    if whole or (found.noise == "reads" and largest >= _LARGEST_LOG):
+        return found
+    if evidence_of(matrix)["whole"] > _SHARE_OF_COUNTS:
         raise ValueError(
             f"{name} contains fractions of molecules, as alevin-fry, STARsolo (EM) and SoupX give "
             f'them: round them with adata.layers["counts"] = numpy.rint({name}), then '
-            'layer="counts".'
+            'layer="counts". If they are reads or TPM, say so with noise="reads".'
         )
-    if not whole:
-        kind = "log-normalised" if largest < _LARGEST_LOG else "normalised or corrected"
-        raise ValueError(
-            f"{name} contains values that are not integers (largest {largest:g}); "
-            f"it looks {kind}: {advice}"
-        )
+    kind = "log-normalised" if largest < _LARGEST_LOG else "normalised or corrected"
+    raise ValueError(
+        f"{name} contains values that are not integers (largest {largest:g}); "
+        f"it looks {kind}: {advice} Reads, TPM and the like, on a linear scale, are taken with "
+        'noise="reads".'
+    )
 
 
 def canonical_csr(matrix: Any) -> csr_matrix:
@@ -197,13 +214,6 @@ def _may_hold_counts(matrix: Any) -> bool:
     return True
 
 
-def _share_of_whole(values: np.ndarray) -> float:
-    """Share of whole numbers among the positive values of the first block."""
-    block = next(_blocks(values))
-    positive = block[block > 0]
-    return float((positive == np.rint(positive)).mean()) if positive.size else 0.0
-
-
 def _extremes(values: np.ndarray) -> tuple[float, float, bool]:
     """Smallest and largest value (NaN if there is one) and whether all are whole numbers."""
     smallest, largest, whole = np.inf, -np.inf, True
@@ -226,13 +236,15 @@ def _blocks(values: np.ndarray) -> Iterator[np.ndarray]:
         yield values[start : start + rows]
 
 
-def note_oddities(counts: csr_matrix) -> None:
+def note_oddities(counts: csr_matrix, noise: str = "umi") -> None:
     """Tell of cells and genes without counts, and of values that are no numbers of molecules.
 
     Parameters
     ----------
     counts
         Checked counts.
+    noise
+        Noise model that they were taken for.
     """
     n_stored = np.diff(counts.indptr)
     n_cells = int((n_stored == 0).sum())
@@ -243,25 +255,14 @@ def note_oddities(counts: csr_matrix) -> None:
     n_genes = int((~detected).sum())
     if n_genes:
         logger.debug("%d genes have no counts: their imputed values stay zero.", n_genes)
-    if not counts.nnz:
-        return
-    starts = counts.indptr[:-1][n_stored > 0]
-    smallest = float(np.median(np.minimum.reduceat(counts.data, starts)))
-    sizes = np.add.reduceat(counts.data, starts, dtype=np.float64)
-    typical = float(np.median(sizes))
-    alike = len(sizes) > 1 and np.ptp(sizes) < _ALIKE * typical and typical > _LIKE_TPM
-    if smallest > 1 or alike:
-        evidence = (
-            f"in half of the cells the smallest value above zero is {smallest:g} or more"
-            if smallest > 1
-            else f"all cells sum to about {round(typical, -3):,.0f}"
-        )
-        logger.warning(
-            "The counts are whole numbers, but hardly numbers of molecules: %s, as in TPM or CPM "
-            "that were rounded. scdtl then takes noise for signal, and its scores and trusted "
-            "genes mean nothing: give raw counts.",
-            evidence,
-        )
+    if noise == "umi" and counts.nnz:
+        found = recognised(evidence_of(counts))
+        if found.noise == "reads":
+            logger.warning(
+                "The counts are whole numbers, but hardly numbers of molecules: %s. As UMIs, "
+                "scores and trusted genes mean nothing: give raw UMI counts, or noise='reads'.",
+                found.why,
+            )
 
 
 def check_text(name: str, value: object) -> None:

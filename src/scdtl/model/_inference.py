@@ -41,6 +41,11 @@ class ImputationModel(BaseModelClass):
         held_out_: dict[str, Any]
 
     @property
+    def noise(self) -> Any:
+        """Name of the noise model: ``"umi"`` or ``"reads"``."""
+        return self.registry["setup_args"].get("noise", "umi")  # 0.1 had no other
+
+    @property
     def trusted_genes(self) -> np.ndarray:
         """For each gene whether its held-out molecules were predicted better than by its mean.
 
@@ -298,7 +303,7 @@ class ImputationModel(BaseModelClass):
             return Query(counts, batch_index, self.adata.obs_names, genes, self.module)
         setup = self.registry["setup_args"]
         counts, batch_index, genes = read_cells(
-            adata, names, setup["layer"], setup["batch_key"], self._batches
+            adata, names, setup["layer"], setup["batch_key"], self._batches, self.noise
         )
         module = self.module
         if len(genes) < len(names):

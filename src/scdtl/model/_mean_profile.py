@@ -11,36 +11,9 @@ import torch
 from scdtl.noise._multinomial import LOG_ZERO
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from scdtl.module._scdtl import SCDTLModule
 
-_PSEUDOCOUNT = 0.5
-_BATCH_PSEUDOCOUNTS_PER_GENE = 5.0
 _FLOOR = 1e-8
-
-
-def log_mean_of_batches(totals: NDArray[np.float64]) -> torch.Tensor:
-    """Log of the mean profile of each batch, shrunken towards that of all cells.
-
-    Parameters
-    ----------
-    totals
-        Sum of each gene over the cells of each batch, batches × genes.
-
-    Returns
-    -------
-    Batches × genes; genes without any count get ``LOG_ZERO``.
-    """
-    total = totals.sum(axis=0)
-    profile = np.where(total > 0, total + _PSEUDOCOUNT, 0)
-    profile /= max(profile.sum(), 1)
-    profiles = profile[None]
-    if len(totals) > 1:
-        own = totals + _BATCH_PSEUDOCOUNTS_PER_GENE * np.count_nonzero(total) * profile
-        profiles = own / np.maximum(own.sum(axis=1, keepdims=True), 1)
-    log_profiles = np.log(np.where(profiles > 0, profiles, 1))
-    return torch.from_numpy(np.where(profiles > 0, log_profiles, LOG_ZERO).astype(np.float32))
 
 
 def log_mean_of_samples(expression: np.ndarray) -> torch.Tensor:
@@ -72,5 +45,6 @@ def masked_log_mean(module: SCDTLModule, measured: np.ndarray) -> SCDTLModule:
     masked = copy.deepcopy(module)
     absent = torch.from_numpy(~measured).to(module.device)
     kept = module.log_mean.masked_fill(absent, LOG_ZERO)
-    masked.log_mean.copy_(torch.log_softmax(kept, dim=1).masked_fill(absent, LOG_ZERO))
+    share = kept.logsumexp(1, keepdim=True) - module.log_mean.logsumexp(1, keepdim=True)
+    masked.log_mean.copy_((kept - share).masked_fill(absent, LOG_ZERO))
     return masked

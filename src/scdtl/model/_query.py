@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from scdtl.data._noise_of import Noise
     from scdtl.module._scdtl import SCDTLModule
 
 logger = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ def read_cells(
     layer: str | None,
     batch_key: str | None,
     batches: Sequence[str],
+    noise: Noise,
 ) -> tuple[sparse.csr_matrix, np.ndarray, np.ndarray]:
     """Counts of cells over the genes of a model, their batches, and which genes they have.
 
@@ -90,6 +92,8 @@ def read_cells(
         Where the model was set up to look for counts and batches.
     batches
         Names of the model's batches.
+    noise
+        The model's noise model.
     """
     check_anndata(adata, may_be_backed=True)
     check_has(adata, layer, [] if batch_key is None else [batch_key])
@@ -111,7 +115,7 @@ def read_cells(
         )
     matrix, called = count_matrix(adata, layer)
     matrix = _in_memory(matrix)
-    check_counts(matrix, name=called)
+    check_counts(matrix, name=called, noise=noise)
     counts = canonical_csr(matrix)
     if not np.array_equal(position, np.arange(len(names))):
         counts = counts[:, known]

@@ -107,7 +107,9 @@ def on_scale(
         transformed = noise.prior_mean(module.scores(logits, as_batch), own_size)
         batch_ratio = torch.where(mu > 0, transformed / mu, 0)
         rate = rate * batch_ratio
-    to_own_size = own_size / rate.sum(1, keepdim=True).clamp(min=1e-12)
+    to_own_size = torch.ones_like(own_size)
+    if noise.keeps_library_size:
+        to_own_size = own_size / rate.sum(1, keepdim=True).clamp(min=1e-12)
 
     size = own_size
     if library_size is not None:

@@ -16,19 +16,18 @@ from scdtl._compat import check_one_device, forget_data_with, one_process, quiet
 from scdtl._constants import REGISTRY_KEYS
 from scdtl._random import next_seed
 from scdtl.data._checks import check_input
-from scdtl.data._counts import batch_totals
 from scdtl.data._features import refuse_other_features
 from scdtl.data._order import gene_keys, sampled_cells
 from scdtl.genes import warn_of_ambiguous
 from scdtl.model._bulk_weights import as_weights
 from scdtl.model._inference import ImputationModel
-from scdtl.model._mean_profile import log_mean_of_batches
 from scdtl.model._sample import cells_for_order
 from scdtl.model._saving import SavedAsData, refuse_checkpoints_to_open
 from scdtl.model._transfer import co_expression_order, keys_in_bulk, matches_of, transfer
 from scdtl.model._trust import bulk_helps, calibrate, raise_noise_to_residuals, score
 from scdtl.module._gene_order import columns_at, gene_vectors, order_by_similarity
 from scdtl.module._scdtl import SCDTLModule
+from scdtl.noise._multinomial import LOG_ZERO
 from scdtl.train._interrupt import StopOnInterrupt
 from scdtl.train._molecules import MAX_TRAINING_CELLS, MoleculeSplitter
 from scdtl.train._plan import SCDTLTrainingPlan
@@ -40,12 +39,12 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from scipy import sparse
 
+    from scdtl.data._noise_of import Noise
     from scdtl.genes import GeneMatches
     from scdtl.pretrained import BulkWeights
 
 logger = logging.getLogger(__name__)
 
-_MAX_STEPS = 400
 _STEPS_PER_VALIDATION = 16
 _LR = 4e-3
 _CELLS_AT_FULL_LR = 1_000
@@ -113,7 +112,13 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         with torch.random.fork_rng(devices=[]):  # what is drawn later does not depend on its size
             torch.default_generator.manual_seed(self.seed_)
             self.module = self._module_cls(
-                stats.n_vars, stats.n_batch, n_hidden, n_latent, dropout_rate, patch_size
+                stats.n_vars,
+                stats.n_batch,
+                n_hidden,
+                n_latent,
+                dropout_rate,
+                patch_size,
+                self.noise,
             )
         self.is_trained_: bool
         self.gene_keys_ = gene_keys(self.get_var_names())
@@ -133,6 +138,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         adata: AnnData,
         layer: str | None = None,
         batch_key: str | None = None,
+        noise: Noise = "auto",
         **kwargs,
     ) -> None:
         """Register raw counts and, optionally, a batch.
@@ -146,6 +152,9 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             Layer with raw counts; ``None`` for ``adata.X``.
         batch_key
             Column of ``obs`` with the batch of each cell.
+        noise
+            What the counts are made of: ``"umi"``, ``"reads"``, or ``"auto"`` to tell by their
+            values; see :func:`scdtl.pp.impute`.
         **kwargs
             Passed on by :meth:`load`.
 
@@ -160,9 +169,9 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         >>> adata = scdtl.datasets.toy(n_batches=2)
         >>> scdtl.SCDTL.setup_anndata(adata, batch_key="batch")
         """
-        setup_method_args = cls._get_setup_method_args(**locals())
         refuse_other_features(adata)
-        check_input(adata, layer=layer, batch_key=batch_key)
+        noise = check_input(adata, layer=layer, batch_key=batch_key, noise=noise)[1].noise
+        setup_method_args = cls._get_setup_method_args(**locals())
         fields = [
             LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=False),  # checked above
             CategoricalObsField(REGISTRY_KEYS.BATCH_KEY, batch_key),
@@ -251,18 +260,21 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         ``order_of`` sorts the others, given their positions and the counts of some cells.
         """
         by_key = np.argsort(self.gene_keys_)
-        has_counts = self._batch_totals().sum(axis=0)[by_key] > 0
+        has_counts = (self._log_mean() > LOG_ZERO).any(0).numpy()[by_key]
         cells = cells_for_order(*self._registered(), self.gene_keys_)
         genes = by_key[has_counts]
         sample = self._sorted_by_key(cells)[:, has_counts]
         order = [genes[order_of(genes, sample)], by_key[~has_counts]]
         self.module.gene_order.copy_(torch.from_numpy(np.concatenate(order)))
 
-    def _batch_totals(self) -> np.ndarray:
-        """Sum of each gene over the cells of each batch, those on disk included."""
-        if self._totals_on_disk is not None:
-            return self._totals_on_disk
-        return batch_totals(*self._registered(), self.summary_stats.n_batch)
+    def _log_mean(self) -> torch.Tensor:
+        """Log of the mean profile over the cells of each batch, those on disk included."""
+        noise, totals = self.module.noise, self._totals_on_disk
+        if totals is None:
+            counts, batch_index = self._registered()
+            n_batch = self.summary_stats.n_batch
+            totals = noise.totals(noise.prepared(counts), batch_index, n_batch)
+        return noise.log_mean(totals)
 
     def train(
         self,
@@ -319,7 +331,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         self._start(molecules)
         steps_per_epoch = len(molecules.train_dataloader())
         if max_epochs is None:
-            max_epochs = -(-_MAX_STEPS // steps_per_epoch)
+            max_epochs = -(-self.module.noise.max_steps // steps_per_epoch)
         if max_epochs > 0:
             if self.transfer_ and not self.history_:
                 self._drop_bulk_that_misleads(molecules)
@@ -362,11 +374,12 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
 
     def _start(self, molecules: MoleculeSplitter) -> None:
         """Begin at the mean profile of what training sees: what is held out stays unseen."""
-        totals = batch_totals(molecules.kept, molecules.batch_index, self.summary_stats.n_batch)
-        self.module.log_mean.copy_(log_mean_of_batches(totals))
+        noise, n_batch = self.module.noise, self.summary_stats.n_batch
+        totals = noise.totals(molecules.kept, molecules.batch_index, n_batch)
+        self.module.log_mean.copy_(noise.log_mean(totals))
         if self._is_fresh:
             self.module.start_without_bulk()
-        self.module.noise.start(*molecules.held_out_parts())
+        noise.start(*molecules.held_out_parts())
 
     @property
     def _is_fresh(self) -> bool:
@@ -422,7 +435,6 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             "gene_deviance_explained": by_gene[position],
             "trusted_genes": trusted[position],
         }
-        log_mean = log_mean_of_batches(self._batch_totals())
-        self.module.log_mean.copy_(log_mean[:, self.module.gene_order.cpu()])
+        self.module.log_mean.copy_(self._log_mean()[:, self.module.gene_order.cpu()])
         raise_noise_to_residuals(self.module, molecules)
         self.is_trained_ = True

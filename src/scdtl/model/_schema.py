@@ -179,7 +179,11 @@ def restore(model: Any, header: dict[str, Any], tensors: dict[str, np.ndarray]) 
 def columns(setup_args: dict[str, str | None]) -> dict[str, str]:
     """Columns of ``obs`` that data were set up with, by scvi-tools' name of the field."""
     keys = setup_args.items()
-    return {name.removesuffix("_key"): key for name, key in keys if key and name != "layer"}
+    return {name.removesuffix("_key"): key for name, key in keys if key and _is_column(name)}
+
+
+def _is_column(name: str) -> bool:
+    return name.endswith("_key")
 
 
 def registry_of(header: dict[str, Any]) -> dict[str, Any]:
@@ -194,7 +198,7 @@ def registry_of(header: dict[str, Any]) -> dict[str, Any]:
             "summary_stats": {"n_vars": len(genes), "n_cells": n_obs},
         }
     }
-    for field in [name.removesuffix("_key") for name in setup_args if name != "layer"]:
+    for field in [name.removesuffix("_key") for name in setup_args if _is_column(name)]:
         categories = header["categories"].get(field, [0])
         column = f"_scvi_{field}"
         fields[field] = {

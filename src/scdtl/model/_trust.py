@@ -16,10 +16,8 @@ if TYPE_CHECKING:
     from scdtl.module._scdtl import SCDTLModule
     from scdtl.train._molecules import MoleculeSplitter
 
-_MIN_MOLECULES = 20
 _SIGNIFICANT = 1.645  # standard errors, one-sided 5 %
 _MIN_CELLS_TO_JUDGE = 10
-_MIN_GAIN_PER_MOLECULE = 0.006
 
 
 @torch.inference_mode()
@@ -64,7 +62,7 @@ def score(
     than sampling error, as a one-sided test of the cells' gains says.
     """
     n_genes = module.log_mean.shape[1]
-    model, mean_profile, gain_squared, n_held_out = torch.zeros(4, n_genes, dtype=torch.float64)
+    model, mean_profile, gain_squared, evidence = torch.zeros(4, n_genes, dtype=torch.float64)
     for scores, tensors in _scores(module, molecules):
         held_out = tensors[REGISTRY_KEYS.TARGET_KEY]
         log_mean = module.batch_log_mean(tensors[REGISTRY_KEYS.BATCH_KEY])
@@ -74,8 +72,8 @@ def score(
         model += of_model.sum(0).cpu()
         mean_profile += of_mean.sum(0).cpu()
         gain_squared += (of_mean - of_model).square().sum(0).cpu()
-        n_held_out += held_out.sum(0).double().cpu()
-    enough = n_held_out >= _MIN_MOLECULES
+        evidence += module.noise.evidence(held_out).sum(0).double().cpu()
+    enough = evidence >= 1 - 1e-6
     gain = mean_profile - model
     trusted = enough & (gain > _SIGNIFICANT * gain_squared.sqrt())
     explained = torch.where(enough, gain / mean_profile, torch.nan)
@@ -95,11 +93,7 @@ def raise_noise_to_residuals(module: SCDTLModule, molecules: MoleculeSplitter) -
     molecules
         The split that training used.
     """
-    for tensors in molecules.calibration_dataloader():
-        counts = tensors[REGISTRY_KEYS.X_KEY] + tensors[REGISTRY_KEYS.TARGET_KEY]
-        scores, on_device = _forward(module, tensors | {REGISTRY_KEYS.X_KEY: counts})
-        module.noise.add_residuals(scores, on_device[REGISTRY_KEYS.X_KEY])
-    module.noise.raise_to_residuals()
+    module.noise.raise_to_residuals(_scores_of_all(module, molecules))
 
 
 @torch.inference_mode()
@@ -121,14 +115,14 @@ def bulk_helps(module: SCDTLModule, molecules: MoleculeSplitter) -> bool:
     ratios = _validation_ratios(module, molecules)
     if len(ratios[0]) < _MIN_CELLS_TO_JUDGE:
         return True
-    gain = n_molecules = 0.0
+    gain = total = 0.0
     for fold in (0, 1):
         fitted, judged = slice(fold, None, 2), slice(1 - fold, None, 2)
         scale = module.noise.best_scale(*(part[fitted] for part in ratios))
         log_ratios, log_mean, held_out = (part[judged] for part in ratios)
-        gain += float(module.noise.gain(scale * log_ratios, log_mean, held_out))
-        n_molecules += float(held_out.sum())
-    return gain > _MIN_GAIN_PER_MOLECULE * n_molecules
+        gained, over = module.noise.gain(scale * log_ratios, log_mean, held_out)
+        gain, total = gain + float(gained), total + float(over)
+    return gain > module.noise.min_gain * total
 
 
 def _scores(
@@ -136,6 +130,16 @@ def _scores(
 ) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
     for tensors in molecules.calibration_dataloader():
         yield _forward(module, tensors)
+
+
+def _scores_of_all(
+    module: SCDTLModule, molecules: MoleculeSplitter
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Scores of whole cells, and their counts."""
+    for tensors in molecules.calibration_dataloader():
+        counts = tensors[REGISTRY_KEYS.X_KEY] + tensors[REGISTRY_KEYS.TARGET_KEY]
+        scores, on_device = _forward(module, tensors | {REGISTRY_KEYS.X_KEY: counts})
+        yield scores, on_device[REGISTRY_KEYS.X_KEY]
 
 
 def _forward(

@@ -12,17 +12,25 @@ def log1p_deviation(counts: torch.Tensor, log_mean: torch.Tensor) -> torch.Tenso
     r"""Log-normalised counts relative to the mean profile of their own data set.
 
     :math:`x = \log(1 + 10^4 c / L) - \log(1 + 10^4 m)`. Gene-level effects of a platform
-    (gene length, capture) cancel; a gene that a data set lacks (:math:`m = 0`) is 0.
+    (gene length, capture) cancel; a gene that a data set lacks (:math:`m = 0`) is 0, and so is
+    an entry that is hidden. The library size is then that of the others, by their share in m.
 
     Parameters
     ----------
     counts
-        Counts, cells × genes.
+        Counts, cells × genes; NaN where an entry is hidden.
     log_mean
         Log of the mean profile (proportions), genes; ``LOG_ZERO`` where a gene is absent.
     """
-    library_size = counts.sum(1, keepdim=True).clamp(min=1.0)
-    return torch.log1p(counts * (CP10K / library_size)) - torch.log1p(CP10K * log_mean.exp())
+    profile, hidden = log_mean.exp(), counts.isnan()
+    if not hidden.any():
+        library_size = counts.sum(1, keepdim=True).clamp(min=1.0)
+        return torch.log1p(counts * (CP10K / library_size)) - torch.log1p(CP10K * profile)
+    counts = counts.nan_to_num(0.0)
+    seen = 1 - (hidden * profile).sum(1, keepdim=True) / profile.sum(-1, keepdim=True)
+    library_size = (counts.sum(1, keepdim=True) / seen.clamp(min=1e-6)).clamp(min=1.0)
+    deviation = torch.log1p(counts * (CP10K / library_size)) - torch.log1p(CP10K * profile)
+    return deviation.masked_fill(hidden, 0.0)
 
 
 class Encoder(nn.Module):

@@ -10,7 +10,7 @@ from scdtl.module._adaptation import maximum_mean_discrepancy
 from scdtl.module._dae import DAE, log1p_deviation
 from scdtl.module._fusion import CrossChannelAttention
 from scdtl.module._unet import UNet
-from scdtl.noise import UMI
+from scdtl.noise import NOISE_MODELS
 from scdtl.noise._multinomial import LOG_ZERO
 
 N_BULK_LATENTS = 256
@@ -27,6 +27,8 @@ class SCDTLModule(BaseModuleClass):
         Architecture of the DAE.
     patch_size
         Genes per patch of the U-Net.
+    noise
+        Name of the noise model.
 
     Notes
     -----
@@ -51,13 +53,14 @@ class SCDTLModule(BaseModuleClass):
         n_latent: int = 32,
         dropout_rate: float = 0.1,
         patch_size: int = 64,
+        noise: str = "umi",
     ):
         super().__init__()
         # What bulk replaces comes last: its size does not change how the others start.
         self.unet = UNet(n_genes, patch_size)
         self.fusion = CrossChannelAttention(n_genes, n_latent + self.unet.n_context, n_batch)
         self.dae = DAE(n_genes, n_hidden, n_latent, dropout_rate, n_batch)
-        self.noise = UMI(n_genes)
+        self.noise = NOISE_MODELS[noise](n_genes)
         self.register_buffer("gene_order", torch.arange(n_genes))
         self.register_buffer("log_mean", torch.zeros(n_batch, n_genes))
         self.register_buffer("log_ratio_scale", torch.ones(()))
@@ -152,8 +155,9 @@ class SCDTLModule(BaseModuleClass):
         return log1p_deviation(counts, self.batch_log_mean(batch_index))
 
     def scores(self, log_ratios: torch.Tensor, batch_index: torch.Tensor) -> torch.Tensor:
-        """Log-ratios around the log of the mean profile, cells × genes."""
-        return self.batch_log_mean(batch_index) + self.log_ratio_scale * log_ratios
+        """What the noise model predicts counts from, cells × genes."""
+        log_mean = self.batch_log_mean(batch_index)
+        return self.noise.scores(self.log_ratio_scale * log_ratios, log_mean)
 
     def sample(self, *args, **kwargs):
         raise TypeError("SCDTL has no sampler of cells; see get_imputed_expression.")

@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy as np
     import torch
+    from numpy.typing import NDArray
     from scipy import sparse
 
-    Pair = tuple[sparse.csr_matrix, sparse.csr_matrix]
+    Halves = tuple[sparse.csr_matrix, sparse.csr_matrix]
+    Pair = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 class Posterior(ABC):
@@ -48,21 +52,73 @@ class Posterior(ABC):
 
 
 class NoiseModel(nn.Module, ABC):
-    """A noise model; what it fits to the data lives in buffers, and is saved with the network."""
+    """A noise model; what it fits to the data lives in buffers, and is saved with the network.
+
+    Attributes
+    ----------
+    max_steps
+        Minibatches that training may take.
+    min_gain
+        Share of the loss below which bulk is not believed, see :meth:`gain`.
+    keeps_library_size
+        Whether the rates of a cell are scaled to sum to its library size.
+    """
+
+    max_steps: int
+    min_gain: float
+    keeps_library_size: bool
 
     # Pairs
 
     @staticmethod
+    def prepared(counts: sparse.csr_matrix) -> sparse.csr_matrix:
+        """What training works on, of the counts of whole cells."""
+        return counts
+
+    @staticmethod
     @abstractmethod
     def hold_out(
-        counts: sparse.csr_matrix, fraction: float, generator: np.random.Generator
-    ) -> Pair:
-        """Split counts, once before training, into what training sees and what is held out."""
+        counts: sparse.csr_matrix, fraction: float, n_cells: int, generator: np.random.Generator
+    ) -> Halves:
+        """Split counts, once before training, into what training sees and what is held out.
+
+        What is held out of the first ``n_cells`` cells is all that is ever looked at.
+        """
 
     @staticmethod
     @abstractmethod
     def pair(counts: sparse.csr_matrix, generator: np.random.Generator) -> Pair:
-        """Split the counts of a minibatch into what is shown and what is asked."""
+        """Split the counts of a minibatch into what is shown and what is asked.
+
+        NaN is what is not shown, or not asked.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def held_out_pair(kept: sparse.csr_matrix, held_out: sparse.csr_matrix) -> Pair:
+        """The same of what :meth:`hold_out` gave."""
+
+    # Mean profile and scores
+
+    @staticmethod
+    @abstractmethod
+    def totals(
+        counts: sparse.csr_matrix, batch_index: np.ndarray, n_batch: int
+    ) -> NDArray[np.float64]:
+        """Sums over cells that the mean profile is made of; those of parts of the cells add up."""
+
+    @staticmethod
+    @abstractmethod
+    def log_mean(totals: NDArray[np.float64]) -> torch.Tensor:
+        """Log of the mean profile of each batch, shrunken towards that of all cells.
+
+        Batches × genes; genes without any count get ``LOG_ZERO``.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def scores(log_ratios: torch.Tensor, log_mean: torch.Tensor) -> torch.Tensor:
+        """What the predictions of this noise model are made of, cells × genes."""
 
     # Loss
 
@@ -90,12 +146,10 @@ class NoiseModel(nn.Module, ABC):
         """Fit the noise to what was noted since the last time."""
 
     @abstractmethod
-    def add_residuals(self, scores: torch.Tensor, counts: torch.Tensor) -> None:
-        """Note how far all counts of a minibatch are from their prediction."""
-
-    @abstractmethod
-    def raise_to_residuals(self) -> None:
-        """Raise the noise of genes whose residuals, as noted, spread further."""
+    def raise_to_residuals(
+        self, minibatches: Iterable[tuple[torch.Tensor, torch.Tensor]]
+    ) -> None:
+        """Raise the noise of genes whose counts spread further; given scores and all counts."""
 
     @staticmethod
     @abstractmethod
@@ -108,8 +162,11 @@ class NoiseModel(nn.Module, ABC):
     @abstractmethod
     def gain(
         log_ratios: torch.Tensor, log_mean: torch.Tensor, held_out: torch.Tensor
-    ) -> torch.Tensor:
-        """By how much log-ratios predict held-out data better than the mean profile, summed."""
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """By how much log-ratios predict held-out data better than the mean profile.
+
+        As a sum, and over how much the sum is.
+        """
 
     @abstractmethod
     def deviances(
@@ -119,7 +176,15 @@ class NoiseModel(nn.Module, ABC):
         counts: torch.Tensor,
         held_out: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Deviance of each held-out entry under what the user would get, and under the mean."""
+        """Deviance of each held-out entry under what the user would get, and under the mean.
+
+        0 where nothing was held out.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def evidence(held_out: torch.Tensor) -> torch.Tensor:
+        """How far each entry tells of its gene: 1 in sum are enough to judge it."""
 
     # Posterior
 
@@ -136,5 +201,13 @@ class NoiseModel(nn.Module, ABC):
         """Counts of a new measurement, given mean and standard deviation of the rates."""
 
     @abstractmethod
+    def prior(self, prior_mean: torch.Tensor, counts: torch.Tensor) -> Posterior:
+        """What is known of the rates while an entry's own count is not looked at."""
+
+    @abstractmethod
     def posterior(self, prior_mean: torch.Tensor, counts: torch.Tensor) -> Posterior:
         """What is known of the rates once the counts are seen."""
+
+    @abstractmethod
+    def dropout(self, prior_mean: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+        """Probability of each zero that the gene is expressed; 0 where there is a count."""

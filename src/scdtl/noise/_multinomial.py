@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 LOG_ZERO = -1e4
 """Log proportion of an absent gene: its exponential is 0, and 0 molecules times it is 0."""
+
+
+def log_or_zero(profiles: NDArray[np.float64]) -> torch.Tensor:
+    """Log of proportions; ``LOG_ZERO`` where there are none."""
+    log_profiles = np.log(np.where(profiles > 0, profiles, 1))
+    return torch.from_numpy(np.where(profiles > 0, log_profiles, LOG_ZERO).astype(np.float32))
 
 
 class _MultinomialNLL(torch.autograd.Function):

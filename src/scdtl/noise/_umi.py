@@ -7,50 +7,54 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from scdtl.data._counts import gene_totals
+from scdtl.data._counts import batch_totals, gene_totals
 from scdtl.data._thin import thin
 from scdtl.noise._base import NoiseModel, Posterior
-from scdtl.noise._multinomial import multinomial_nll
+from scdtl.noise._multinomial import log_or_zero, multinomial_nll
 from scdtl.noise._posterior import (
     dispersion_moments,
     expected_log1p,
     posterior_mean,
-    posterior_std,
     residual_moments,
     shrunken_dispersion,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
     from scipy import sparse
 
-    from scdtl.noise._base import Pair
+    from scdtl.noise._base import Halves, Pair
 
 _SHOWN_FRACTION = (0.5, 0.9)
-_MIN_DISPERSION = 1e-3
+_MIN_MOLECULES = 20
+_PSEUDOCOUNT = 0.5
+_BATCH_PSEUDOCOUNTS_PER_GENE = 5.0
+_MIN_VARIATION = 1e-3
 _MAX_NEWTON_STEPS = 8
 
 
-class GammaPosterior(Posterior):
-    """Gamma posterior of the rates.
+class Gamma(Posterior):
+    """Gamma-distributed rates.
 
     Parameters
     ----------
-    prior_mean, counts
-        Predicted and observed counts, cells × genes.
-    dispersion
-        Over-dispersion of each gene.
+    mean
+        Mean rates, cells × genes.
+    variation
+        Their squared coefficient of variation, the inverse of the gamma's shape.
     """
 
-    def __init__(self, prior_mean: torch.Tensor, counts: torch.Tensor, dispersion: torch.Tensor):
-        self._given = prior_mean, counts, dispersion
-        self.mean = posterior_mean(*self._given)
+    def __init__(self, mean: torch.Tensor, variation: torch.Tensor):
+        self.mean = mean
+        self._variation = variation
 
     def std(self) -> torch.Tensor:
-        return posterior_std(*self._given)
+        return self.mean * self._variation.sqrt()
 
     def expected_log1p(self, mean: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-        _, counts, dispersion = self._given
-        return expected_log1p(mean, 1 / dispersion.clamp(min=_MIN_DISPERSION) + counts, factor)
+        return expected_log1p(mean, 1 / self._variation.clamp(min=_MIN_VARIATION), factor)
 
 
 class UMI(NoiseModel):
@@ -67,28 +71,58 @@ class UMI(NoiseModel):
     the other fold, so that no cell judges itself.
     """
 
+    max_steps = 400
+    min_gain = 0.006  # nats per molecule
+    keeps_library_size = True
+
     dispersion: torch.Tensor
     fold_moments: torch.Tensor
     fold_dispersion: torch.Tensor
-    residuals: torch.Tensor
 
     def __init__(self, n_genes: int):
         super().__init__()
         self.register_buffer("dispersion", torch.zeros(n_genes))
         self.register_buffer("fold_moments", torch.zeros(2, 2, n_genes), persistent=False)
         self.register_buffer("fold_dispersion", torch.zeros(2, n_genes), persistent=False)
-        self.register_buffer("residuals", torch.zeros(2, n_genes), persistent=False)
 
     @staticmethod
     def hold_out(
-        counts: sparse.csr_matrix, fraction: float, generator: np.random.Generator
-    ) -> Pair:
+        counts: sparse.csr_matrix, fraction: float, n_cells: int, generator: np.random.Generator
+    ) -> Halves:
         return thin(counts, 1 - fraction, generator)
 
     @staticmethod
     def pair(counts: sparse.csr_matrix, generator: np.random.Generator) -> Pair:
         fraction = generator.uniform(*_SHOWN_FRACTION, size=counts.shape[0])
-        return thin(counts, fraction, generator)
+        shown, asked = thin(counts, fraction, generator)
+        return shown.toarray(), asked.toarray()
+
+    @staticmethod
+    def held_out_pair(kept: sparse.csr_matrix, held_out: sparse.csr_matrix) -> Pair:
+        return kept.toarray(), held_out.toarray()
+
+    @staticmethod
+    def totals(
+        counts: sparse.csr_matrix, batch_index: np.ndarray, n_batch: int
+    ) -> NDArray[np.float64]:
+        """Molecules of each gene, batches × genes."""
+        return batch_totals(counts, batch_index, n_batch)
+
+    @staticmethod
+    def log_mean(totals: NDArray[np.float64]) -> torch.Tensor:
+        total = totals.sum(axis=0)
+        profile = np.where(total > 0, total + _PSEUDOCOUNT, 0)
+        profile /= max(profile.sum(), 1)
+        profiles = profile[None]
+        if len(totals) > 1:
+            own = totals + _BATCH_PSEUDOCOUNTS_PER_GENE * np.count_nonzero(total) * profile
+            profiles = own / np.maximum(own.sum(axis=1, keepdims=True), 1)
+        return log_or_zero(profiles)
+
+    @staticmethod
+    def scores(log_ratios: torch.Tensor, log_mean: torch.Tensor) -> torch.Tensor:
+        """Log of the rates, but for a constant of each cell."""
+        return log_mean + log_ratios
 
     @staticmethod
     def loss(
@@ -139,19 +173,20 @@ class UMI(NoiseModel):
         self.dispersion.copy_(shrunken_dispersion(*self.fold_moments.sum(0)))
         self.fold_moments.zero_()
 
-    def add_residuals(self, scores: torch.Tensor, counts: torch.Tensor) -> None:
-        mu = self.prior_mean(scores, counts.sum(1, keepdim=True))
-        self.residuals += torch.stack(residual_moments(counts, mu))
-
-    def raise_to_residuals(self) -> None:
+    def raise_to_residuals(
+        self, minibatches: Iterable[tuple[torch.Tensor, torch.Tensor]]
+    ) -> None:
         """Take the larger of two estimates.
 
         They err in different ways, one by noise and one downwards; the larger of the two
         predicted held-out molecules better than the first alone on every data set tried.
         """
-        residual = shrunken_dispersion(*self.residuals)
+        moments = torch.zeros(2, len(self.dispersion), device=self.dispersion.device)
+        for scores, counts in minibatches:
+            mu = self.prior_mean(scores, counts.sum(1, keepdim=True))
+            moments += torch.stack(residual_moments(counts, mu))
+        residual = shrunken_dispersion(*moments)
         self.dispersion.copy_(torch.maximum(self.dispersion, residual))
-        self.residuals.zero_()
 
     @staticmethod
     def best_scale(
@@ -182,10 +217,10 @@ class UMI(NoiseModel):
     @staticmethod
     def gain(
         log_ratios: torch.Tensor, log_mean: torch.Tensor, held_out: torch.Tensor
-    ) -> torch.Tensor:
-        """In nats."""
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """In nats, over the molecules."""
         gained = torch.log_softmax(log_mean + log_ratios, 1) - torch.log_softmax(log_mean, 1)
-        return (held_out * gained).sum()
+        return (held_out * gained).sum(), held_out.sum()
 
     def deviances(
         self,
@@ -201,6 +236,10 @@ class UMI(NoiseModel):
         return _deviance(held_out, rate), _deviance(held_out, library_size * log_mean.exp())
 
     @staticmethod
+    def evidence(held_out: torch.Tensor) -> torch.Tensor:
+        return held_out / _MIN_MOLECULES
+
+    @staticmethod
     def prior_mean(scores: torch.Tensor, library_size: torch.Tensor) -> torch.Tensor:
         return torch.log_softmax(scores, dim=1).exp() * library_size
 
@@ -214,8 +253,19 @@ class UMI(NoiseModel):
         rates = np.where(spread > 0, generator.gamma(shape) * spread, means)
         return generator.poisson(rates)
 
-    def posterior(self, prior_mean: torch.Tensor, counts: torch.Tensor) -> GammaPosterior:
-        return GammaPosterior(prior_mean, counts, self.dispersion)
+    def prior(self, prior_mean: torch.Tensor, counts: torch.Tensor) -> Gamma:
+        return Gamma(prior_mean, self.dispersion.expand_as(prior_mean))
+
+    def posterior(self, prior_mean: torch.Tensor, counts: torch.Tensor) -> Gamma:
+        mean = posterior_mean(prior_mean, counts, self.dispersion)
+        return Gamma(mean, self.dispersion / (1 + self.dispersion * counts))
+
+    def dropout(self, prior_mean: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+        """Chance of a count in a second measurement, as deep as the first."""
+        shape = 1 / self.dispersion.clamp(min=_MIN_VARIATION)
+        mean = posterior_mean(prior_mean, counts, self.dispersion)
+        again = -torch.expm1(-shape * torch.log1p(mean / shape))
+        return torch.where(counts > 0, 0, again)
 
 
 def _mean_profile_dispersion(kept: sparse.csr_matrix, held_out: sparse.csr_matrix) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace as replaced
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from scdtl.data._noise_of import Noise
     from scdtl.model import SCDTL, BulkDAE
     from scdtl.model._scales import Replace, Scale
     from scdtl.pretrained import BulkWeights
@@ -43,6 +45,7 @@ def impute(
     adata: AnnData,
     *,
     layer: str | None = None,
+    noise: Noise = "auto",
     bulk: str | Path | BulkDAE | BulkWeights | AnnData | None = DEFAULT_BULK,
     batch_key: str | None = None,
     key_added: str = DEFAULT_KEY,
@@ -225,15 +228,17 @@ def impute(
     check_numbers(random_state=random_state, batch_size=batch_size, max_epochs=max_epochs)
     check_one_device(devices, train_kwargs.get("strategy"))
     sizes = check_scale(scale, replace, library_size, return_std, false_zero_rate, adata.n_obs)
-    found = find_counts(adata, layer, is_gene)
+    found = find_counts(adata, layer, is_gene, noise)
     n_dense = return_std + (false_zero_rate is None)  # how many zeros come is not known before
     check_place(adata.shape, genes, n_dense, found.in_memory, adata.isbacked, copy, out, lazy)
     store = None if out is None else Store(out, adata, key_added)
     note_other_features(adata.var, is_gene)
     features, names = adata.var_names, adata.var_names[is_gene]
+    recognised = found.recognised()
+    found = replaced(found, noise=recognised.noise)
     counts = found.read(rows_per_block(len(names), batch_size))
     batches = _batches(adata.obs, batch_key)
-    cells = Cells(counts, batches, adata.obs_names, names, layer, batch_key)
+    cells = Cells(counts, batches, adata.obs_names, names, layer, batch_key, recognised.noise)
     training = dict(
         max_epochs=max_epochs,
         batch_size=batch_size,
@@ -246,7 +251,7 @@ def impute(
         weights = None if bulk is None else as_weights(bulk, names, verbose)
         n_cells = training.get("max_training_cells", MAX_TRAINING_CELLS)
         sample = cells.for_training(weights, n_cells)
-        note_oddities(sample.counts)
+        note_oddities(sample.counts, recognised.noise)
         if store is not None:
             store.resume(hashes_of_call(cells, features, sample.counts, weights, params))
         model = trained_model(sample, weights, store, model_kwargs, training)

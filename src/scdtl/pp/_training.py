@@ -16,6 +16,7 @@ from scdtl.data._counts import read_sample
 from scdtl.model import SCDTL
 from scdtl.model._sample import sampler
 from scdtl.model._transfer import matches_of
+from scdtl.noise import NOISE_MODELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,8 +41,10 @@ class Cells:
         Names of cells and genes.
     layer, batch_key
         As in :func:`scdtl.pp.impute`.
+    noise
+        Name of the noise model.
     totals
-        Where these are a sample, the sums over all cells: batches × genes.
+        Where these are a sample, the noise model's sums over all cells.
     """
 
     counts: sparse.csr_matrix | dask.array.Array
@@ -50,6 +53,7 @@ class Cells:
     genes: pd.Index
     layer: str | None
     batch_key: str | None
+    noise: str
     totals: np.ndarray | None = None
 
     @property
@@ -65,7 +69,14 @@ class Cells:
             return replace(self, counts=self.counts.compute())
         n_batch = len(self.batches.categories)
         pick = sampler(list(self.genes), weights, n_batch, n_cells)
-        rows, counts, totals = read_sample(self.counts, self.batch_index, n_batch, pick)
+        noise = NOISE_MODELS[self.noise]
+        rows, counts, totals = read_sample(
+            self.counts,
+            self.batch_index,
+            n_batch,
+            pick,
+            lambda counts, *batches: noise.totals(noise.prepared(counts), *batches),
+        )
         return replace(
             self,
             counts=counts,
@@ -112,7 +123,7 @@ def _registered(cells: Cells) -> Iterator[AnnData]:
     adata.obs_names = cells.names  # and not above, where anndata minds repeated ones
     if cells.batch_key is not None:
         adata.obs[cells.batch_key] = cells.batches
-    SCDTL.setup_anndata(adata, layer=layer, batch_key=cells.batch_key)
+    SCDTL.setup_anndata(adata, layer=layer, batch_key=cells.batch_key, noise=cells.noise)
     try:
         yield adata
     finally:

@@ -125,7 +125,7 @@ def evaluate(
     {'observed': 0.0, 'mean profile': 0.48}
     >>> scdtl.tl.evaluate(adata).to_html("evaluation.html")  # doctest: +SKIP
     """
-    counts = check_input(adata, layer=layer, batch_key=batch_key)
+    counts, found = check_input(adata, layer=layer, batch_key=batch_key, noise=noise)
     adata = genes_only(adata)
     _check_settings(held_out_fraction, n_splits, random_state, impute_kwargs)
     peers = chosen(methods)

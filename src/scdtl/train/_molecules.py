@@ -64,23 +64,29 @@ class _HeldOutMolecules(Dataset):
     """Minibatches of cells with their kept molecules as input and the held-out as target."""
 
     def __init__(
-        self, kept: sparse.csr_matrix, held_out: sparse.csr_matrix, batch_index: np.ndarray
+        self,
+        noise: type[NoiseModel],
+        kept: sparse.csr_matrix,
+        held_out: sparse.csr_matrix,
+        batch_index: np.ndarray,
     ):
+        self.noise = noise
         self.kept, self.held_out, self.batch_index = kept, held_out, batch_index
 
     def __len__(self) -> int:
         return self.kept.shape[0]
 
     def __getitem__(self, rows: Sequence[int]) -> dict[str, torch.Tensor]:
-        return _tensors(self.kept[rows], self.held_out[rows], self.batch_index[rows])
+        shown, asked = self.noise.held_out_pair(self.kept[rows], self.held_out[rows])
+        return _tensors(shown, asked, self.batch_index[rows])
 
 
 def _tensors(
-    counts: sparse.csr_matrix, target: sparse.csr_matrix, batch_index: np.ndarray
+    shown: np.ndarray, asked: np.ndarray, batch_index: np.ndarray
 ) -> dict[str, torch.Tensor]:
     return {
-        REGISTRY_KEYS.X_KEY: torch.from_numpy(counts.toarray()),
-        REGISTRY_KEYS.TARGET_KEY: torch.from_numpy(target.toarray()),
+        REGISTRY_KEYS.X_KEY: torch.from_numpy(shown),
+        REGISTRY_KEYS.TARGET_KEY: torch.from_numpy(asked),
         REGISTRY_KEYS.BATCH_KEY: torch.from_numpy(batch_index),
     }
 
@@ -139,7 +145,9 @@ class MoleculeSplitter(pl.LightningDataModule):
         self.batch_index = batch_index
         generator = np.random.default_rng(seed)
         self.noise = noise
-        self.kept, self.held_out = noise.hold_out(counts, held_out_fraction, generator)
+        self.kept, self.held_out = noise.hold_out(
+            noise.prepared(counts), held_out_fraction, MAX_CALIBRATION_CELLS, generator
+        )
         self.train_idx = np.arange(counts.shape[0]) if positions is None else positions
         self.val_idx = self.train_idx[:MAX_VALIDATION_CELLS]
         self.n_train, self.n_val = len(self.train_idx), len(self.val_idx)
@@ -165,7 +173,7 @@ class MoleculeSplitter(pl.LightningDataModule):
 
     def _held_out_loader(self, n_cells: int) -> DataLoader:
         parts = self.kept, self.held_out, self.batch_index
-        cells = _HeldOutMolecules(*(part[:n_cells] for part in parts))
+        cells = _HeldOutMolecules(self.noise, *(part[:n_cells] for part in parts))
         minibatches = BatchSampler(SequentialSampler(cells), self.batch_size, drop_last=False)
         return self._loader(cells, minibatches)
 
