@@ -155,9 +155,8 @@ class SCDTLModule(BaseModuleClass):
         return log1p_deviation(counts, self.batch_log_mean(batch_index))
 
     def scores(self, log_ratios: torch.Tensor, batch_index: torch.Tensor) -> torch.Tensor:
-        """What the noise model predicts counts from, cells × genes."""
-        log_mean = self.batch_log_mean(batch_index)
-        return self.noise.scores(self.log_ratio_scale * log_ratios, log_mean)
+        """Log-ratios around the log of the mean profile, cells × genes."""
+        return self.batch_log_mean(batch_index) + self.log_ratio_scale * log_ratios
 
     def sample(self, *args, **kwargs):
         raise TypeError("SCDTL has no sampler of cells; see get_imputed_expression.")

@@ -98,7 +98,7 @@ class NoiseModel(nn.Module, ABC):
     def held_out_pair(kept: sparse.csr_matrix, held_out: sparse.csr_matrix) -> Pair:
         """The same of what :meth:`hold_out` gave."""
 
-    # Mean profile and scores
+    # Mean profile
 
     @staticmethod
     @abstractmethod
@@ -114,11 +114,6 @@ class NoiseModel(nn.Module, ABC):
 
         Batches × genes; genes without any count get ``LOG_ZERO``.
         """
-
-    @staticmethod
-    @abstractmethod
-    def scores(log_ratios: torch.Tensor, log_mean: torch.Tensor) -> torch.Tensor:
-        """What the predictions of this noise model are made of, cells × genes."""
 
     # Loss
 

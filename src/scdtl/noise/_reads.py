@@ -132,17 +132,11 @@ class Reads(NoiseModel):
         return log_or_zero(np.expm1(means) / _CP10K)
 
     @staticmethod
-    def scores(log_ratios: torch.Tensor, log_mean: torch.Tensor) -> torch.Tensor:
-        """The mean of log1p of counts per 10,000, not below 0."""
-        scores = (_log1p_10k(log_mean) + log_ratios).clamp(min=0)
-        return scores.masked_fill(log_mean <= LOG_ZERO, 0)
-
-    @staticmethod
     def loss(
         log_ratios: torch.Tensor, log_mean: torch.Tensor, target: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Squared error of log1p of counts per 10,000, and the number of entries asked."""
-        error = (_log1p_10k(log_mean) + log_ratios - target).nan_to_num(0.0)
+        error = (_log1p_10k(log_mean + log_ratios) - target).nan_to_num(0.0)
         return error.square().sum(), (~target.isnan()).sum().clamp(min=1)
 
     def held_out_loss(
@@ -150,7 +144,7 @@ class Reads(NoiseModel):
     ) -> torch.Tensor:
         """Squared error per held-out entry."""
         asked = ~held_out.isnan()
-        predicted, truth = scores[asked], held_out[asked]
+        predicted, truth = _log1p_10k(scores[asked]), held_out[asked]
         error = (predicted - truth).square()
         of_bin = self._bin(predicted)
         for noted, values in zip(
@@ -170,25 +164,23 @@ class Reads(NoiseModel):
     def _bin(predicted: torch.Tensor) -> torch.Tensor:
         return (predicted / _BIN).long().clamp(0, _N_BINS - 1)
 
-    @staticmethod
+    @classmethod
     def best_scale(
-        log_ratios: torch.Tensor, log_mean: torch.Tensor, held_out: torch.Tensor
+        cls, log_ratios: torch.Tensor, log_mean: torch.Tensor, held_out: torch.Tensor
     ) -> float:
-        """By least squares."""
-        residual = (held_out - _log1p_10k(log_mean)).nan_to_num(0.0)
-        asked = log_ratios.masked_fill(held_out.isnan(), 0)
-        scale = float((asked * residual).sum() / asked.square().sum().clamp(min=1e-12))
-        return float(np.clip(scale, 0.0, 2.0))
+        """With the smallest squared error, of steps of 0.1."""
+        scales = torch.arange(0, 2.05, 0.1)
+        losses = [float(cls.loss(s * log_ratios, log_mean, held_out)[0]) for s in scales]
+        return float(scales[int(np.argmin(losses))])
 
-    @staticmethod
+    @classmethod
     def gain(
-        log_ratios: torch.Tensor, log_mean: torch.Tensor, held_out: torch.Tensor
+        cls, log_ratios: torch.Tensor, log_mean: torch.Tensor, held_out: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """In squared error, over that of the mean profile."""
-        residual = (held_out - _log1p_10k(log_mean)).nan_to_num(0.0)
-        of_mean = residual.square()
-        asked = log_ratios.masked_fill(held_out.isnan(), 0)
-        return (of_mean - (residual - asked).square()).sum(), of_mean.sum()
+        of_model, _ = cls.loss(log_ratios, log_mean, held_out)
+        of_mean, _ = cls.loss(torch.zeros_like(log_ratios), log_mean, held_out)
+        return of_mean - of_model, of_mean
 
     def deviances(
         self,
@@ -198,7 +190,7 @@ class Reads(NoiseModel):
         held_out: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Squared errors."""
-        errors = (scores - held_out, _log1p_10k(log_mean) - held_out)
+        errors = (_log1p_10k(scores) - held_out, _log1p_10k(log_mean) - held_out)
         of_model, of_mean = (error.nan_to_num(0.0).square().double() for error in errors)
         return of_model, of_mean
 
@@ -208,7 +200,7 @@ class Reads(NoiseModel):
 
     @staticmethod
     def prior_mean(scores: torch.Tensor, library_size: torch.Tensor) -> torch.Tensor:
-        return torch.expm1(scores) * (library_size / _CP10K)
+        return scores.exp() * library_size
 
     def raise_to_residuals(self, minibatches) -> None:
         """Nothing to do: what was predicted was not shown."""

@@ -120,11 +120,6 @@ class UMI(NoiseModel):
         return log_or_zero(profiles)
 
     @staticmethod
-    def scores(log_ratios: torch.Tensor, log_mean: torch.Tensor) -> torch.Tensor:
-        """Log of the rates, but for a constant of each cell."""
-        return log_mean + log_ratios
-
-    @staticmethod
     def loss(
         log_ratios: torch.Tensor, log_mean: torch.Tensor, target: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
