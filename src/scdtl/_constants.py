@@ -17,3 +17,6 @@ class _RegistryKeys(NamedTuple):
 REGISTRY_KEYS = _RegistryKeys()
 DEFAULT_KEY = "scdtl"
 DEFAULT_BULK = "human"
+
+LAYER_ENDINGS = ("", "_std", "_dropout")
+"""What may follow ``key_added`` in the names of layers that are written."""

@@ -58,7 +58,21 @@ def add_to(commands: Any) -> None:
         "--replace",
         default="all",
         metavar="WHICH",
-        help="all entries, zeros only, or trusted genes only (default: %(default)s)",
+        help="all entries, zeros only, trusted genes only, or dropouts only (default: "
+        "%(default)s)",
+    )
+    add(
+        "--no-own-counts",
+        dest="own_counts",
+        action="store_false",
+        help="predict each entry from the other genes alone",
+    )
+    add(
+        "--dropout-threshold",
+        type=float,
+        default=0.5,
+        metavar="CHANCE",
+        help="above which --replace dropouts fills a zero (default: %(default)s)",
     )
     add(
         "--false-zero-rate",
@@ -72,6 +86,7 @@ def add_to(commands: Any) -> None:
     add("--accelerator", default="auto", help="cpu, gpu, mps or auto (default: %(default)s)")
     add("--devices", type=_devices, default="auto", help="how many (default: %(default)s)")
     add("--return-std", action="store_true", help="write the standard deviations too")
+    add("--return-dropout", action="store_true", help="write how likely zeros are dropouts too")
     add("--quiet", action="store_true", help="say nothing but errors")
     command.set_defaults(run=_run)
 
@@ -94,7 +109,8 @@ def _run(options: argparse.Namespace) -> None:
 
     if out is None:
         is_dense = genes is None and options.false_zero_rate is None
-        layers = is_dense * adata.n_obs * adata.n_vars * 4 * (1 + options.return_std)
+        n_layers = 1 + options.return_std + options.return_dropout
+        layers = is_dense * adata.n_obs * adata.n_vars * 4 * n_layers
         check_space(output, sys.getsizeof(adata) + layers)
         make_writable(adata, output)
     bulk = read_bulk(options.bulk)
@@ -105,12 +121,15 @@ def _run(options: argparse.Namespace) -> None:
         impute(
             adata,
             layer=options.layer,
+            noise=options.noise,
             bulk=bulk,
             batch_key=options.batch_key,
             key_added=options.key_added,
             scale=options.scale,
             replace=options.replace,
             false_zero_rate=options.false_zero_rate,
+            own_counts=options.own_counts,
+            dropout_threshold=options.dropout_threshold,
             genes=genes,
             max_epochs=options.max_epochs,
             batch_size=options.batch_size,
@@ -118,6 +137,7 @@ def _run(options: argparse.Namespace) -> None:
             devices=options.devices,
             random_state=options.random_state,
             return_std=options.return_std,
+            return_dropout=options.return_dropout,
             out=out,
             verbose=not options.quiet,
         )

@@ -26,6 +26,13 @@ def add_data(add: Callable[..., Any]) -> None:
     add("--modality", metavar="NAME", help="which one of an .h5mu file, such as rna")
     add("--layer", help="layer with the raw counts (default: X)")
     add(
+        "--noise",
+        default="auto",
+        metavar="MODEL",
+        help="what the counts are: umi, reads (also TPM), or auto to tell by their values "
+        "(default: %(default)s)",
+    )
+    add(
         "--bulk",
         default="human",
         metavar="NAME|FILE|none",

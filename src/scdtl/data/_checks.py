@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from scdtl._constants import LAYER_ENDINGS
 from scdtl.data._batches import check_batches
 from scdtl.data._counts import find_counts
 from scdtl.data._features import is_gene
@@ -212,8 +213,7 @@ def _check_key_added(adata: AnnData, key_added: object, layer: str | None) -> No
             "choose another key_added."
         )
     written = [
-        ("layers", key_added),
-        ("layers", f"{key_added}_std"),
+        *(("layers", key_added + ending) for ending in LAYER_ENDINGS),
         ("obsm", f"X_{key_added}"),
         ("var", f"{key_added}_in_bulk"),
         ("var", f"{key_added}_trust"),

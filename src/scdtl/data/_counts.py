@@ -66,7 +66,9 @@ class CountMatrix:
         """The noise model of the counts; of those on disk, by the first cells."""
         if self.noise != "auto":
             return Recognised(self.noise, "as asked for", {})
-        first = self if self.in_memory else replace(self, matrix=_in_memory(self.matrix[:MAX_CELLS]))
+        first = (
+            self if self.in_memory else replace(self, matrix=_in_memory(self.matrix[:MAX_CELLS]))
+        )
         return recognised(evidence_of(first.checked()))
 
     @property

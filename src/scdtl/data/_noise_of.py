@@ -7,7 +7,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 import numpy as np
 from scipy import sparse
 
-Noise: TypeAlias = Literal["auto", "umi", "reads"]
+NoiseName: TypeAlias = Literal["umi", "reads"]
+Noise: TypeAlias = Literal["auto", NoiseName]
 
 MAX_CELLS = 1_000
 _MIN_RARE_GENES = 1_000
@@ -21,7 +22,7 @@ _LIKE_TPM = 100_000
 class Recognised(NamedTuple):
     """A noise model by name, why it, and the evidence in numbers."""
 
-    noise: str
+    noise: NoiseName
     why: str
     evidence: dict[str, float]
 

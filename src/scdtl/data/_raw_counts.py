@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scdtl._compat import layer_names
+from scdtl._constants import LAYER_ENDINGS
 from scdtl.data._noise_of import Recognised, check_noise, evidence_of, recognised
 
 if TYPE_CHECKING:
@@ -169,12 +170,10 @@ def other_matrices(adata: AnnData, layer: str | None) -> str:
     adata, layer
         As in :func:`scdtl.pp.impute`.
     """
-    own = {name for name, entry in adata.uns.items() if is_own_result(entry)}
-    own |= {f"{name}_std" for name in own}
     others = [
         f"layer={name!r}"
         for name in layer_names(adata)
-        if name != layer and name not in own and _may_hold_counts(adata.layers[name])
+        if name != layer and not is_own_layer(adata, name) and _may_hold_counts(adata.layers[name])
     ]
     if layer is not None and adata.X is not None and _may_hold_counts(adata.X):
         others.append("layer=None for adata.X")
@@ -199,6 +198,20 @@ def is_own_result(entry: object) -> bool:
     """
     params = entry.get("params") if isinstance(entry, Mapping) else None
     return isinstance(params, Mapping) and {"scale", "replace"} <= params.keys()
+
+
+def is_own_layer(adata: AnnData, name: str) -> bool:
+    """Whether :func:`scdtl.pp.impute` wrote a layer.
+
+    Parameters
+    ----------
+    adata
+        The data.
+    name
+        Name of the layer.
+    """
+    keys = (name.removesuffix(ending) for ending in LAYER_ENDINGS)
+    return any(is_own_result(adata.uns.get(key)) for key in keys)
 
 
 def _may_hold_counts(matrix: Any) -> bool:

@@ -65,9 +65,12 @@ class ImputationModel(BaseModelClass):
         scale: Scale = "log1p",
         replace: Replace = "all",
         false_zero_rate: float | None = None,
+        own_counts: bool = True,
+        dropout_threshold: float = 0.5,
         batch_size: int | None = None,
         silent: bool = True,
         return_std: bool = False,
+        return_dropout: bool = False,
         return_numpy: bool | None = None,
     ) -> np.ndarray | pd.DataFrame | sparse.csr_matrix | tuple:
         """Impute: the mean rate of each gene in each cell, given its observed count.
@@ -94,10 +97,17 @@ class ImputationModel(BaseModelClass):
             observed log-normalised matrix of that library size.
         replace
             ``"all"`` denoises every entry, ``"zeros"`` keeps observed values and fills zeros,
-            ``"trusted"`` denoises the :attr:`trusted_genes` and leaves the others as observed.
+            ``"trusted"`` denoises the :attr:`trusted_genes` and leaves the others as observed,
+            ``"dropouts"`` keeps observed values, fills zeros that are likely dropouts (see
+            ``return_dropout``) with the value of an expressed gene, and leaves the others zero.
         false_zero_rate
             Share of each gene's expected molecules in all cells of the data that may be given up
             for exact zeros: those of unobserved entries with the lowest rates. ``None`` for none.
+        own_counts
+            ``False`` gives the prediction from the other genes alone, before an entry's own value
+            is looked at: genes are hidden in turn, in five folds.
+        dropout_threshold
+            Probability above which ``replace="dropouts"`` fills a zero.
         batch_size
             Cells per block.
         silent
@@ -105,14 +115,18 @@ class ImputationModel(BaseModelClass):
         return_std
             Also return the standard deviation of the posterior, on the same scale (to first
             order on ``"log1p"``).
+        return_dropout
+            Also return for each zero the probability that it is a dropout: that a second,
+            independent measurement of the cell would detect the gene, as the other genes tell. For
+            UMIs, a second sample of as many molecules. 0 where there is a count, or below 0.01.
         return_numpy
             Return an array in place of a DataFrame.
 
         Returns
         -------
         Cells × genes, float32: a DataFrame, an array with ``return_numpy=True``, a CSR matrix
-        with a ``false_zero_rate``; with ``return_std=True`` also the standard deviation, never
-        sparse.
+        with a ``false_zero_rate`` or ``replace="dropouts"``; then, if asked for, the standard
+        deviation, never sparse, and the probability of a dropout, a CSR matrix.
 
         Raises
         ------
@@ -122,7 +136,9 @@ class ImputationModel(BaseModelClass):
         query = self._query(adata)
         cells = query.of(indices)
         n_cells = len(cells.names)
-        sizes = check_scale(scale, replace, library_size, return_std, false_zero_rate, n_cells)
+        sizes = check_scale(
+            scale, replace, library_size, return_std, false_zero_rate, n_cells, dropout_threshold
+        )
         predictor = self._predictor(
             query,
             gene_list,
@@ -131,14 +147,17 @@ class ImputationModel(BaseModelClass):
             batch_size,
             scale=scale,
             replace=replace,
+            own_counts=own_counts,
+            dropout_threshold=dropout_threshold,
             return_std=return_std,
+            return_dropout=return_dropout,
         )
         results: list = predictor.expression(cells.counts, cells.batch_index, sizes, not silent)
         if not return_numpy:
             genes = self.get_var_names()[self._genes_of(query, gene_list)]
             labels = {"index": cells.names, "columns": genes, "copy": False}
             results = [r if sparse.issparse(r) else pd.DataFrame(r, **labels) for r in results]
-        return tuple(results) if return_std else results[0]
+        return tuple(results) if len(results) > 1 else results[0]
 
     def get_normalized_expression(self, *args, **kwargs):
         """Do the same as :meth:`~scdtl.SCDTL.get_imputed_expression`, by scvi-tools' name."""
@@ -196,8 +215,9 @@ class ImputationModel(BaseModelClass):
         drawn = [sparse.csr_matrix((0, len(columns)), dtype=np.float32)]
         for rows, counts, batch in predictor.minibatches(query.counts, query.batch_index):
             size = None if sizes is None else sizes[rows]
-            mean, _, std, _ = on_scale(query.module, counts, batch, "counts", size)
-            draws = noise.draw_counts(mean[:, columns], std()[:, columns], generator)
+            imputed = on_scale(query.module, counts, batch, "counts", size)
+            mean, std = imputed.value[:, columns], imputed.std()[:, columns]
+            draws = noise.draw_counts(mean, std, generator)
             drawn.append(sparse.csr_matrix(draws, dtype=np.float32))
         return sparse.vstack(drawn, format="csr")
 
@@ -363,7 +383,12 @@ class ImputationModel(BaseModelClass):
         predictor = dataclasses.replace(predictor, batch_size=settings.batch_size)
         target = predictor.target_batch
         rates = (
-            (counts, on_scale(query.module, counts, batch, "normalized", None, target).value)
+            (
+                counts,
+                on_scale(
+                    query.module, counts, batch, "normalized", None, target, predictor.own_counts
+                ).value,
+            )
             for _, counts, batch in predictor.minibatches(cells.counts, cells.batch_index)
         )
         return cut_offs(rates, false_zero_rate)

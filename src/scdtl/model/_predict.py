@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     Values: TypeAlias = np.ndarray | sparse.csr_matrix
 
+_LEAST_CHANCE = 0.01
+
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
@@ -39,7 +41,7 @@ class Predictor:
         Positions among the module's genes of the genes wanted.
     batch_size
         Cells per minibatch.
-    scale, replace, return_std
+    scale, replace, own_counts, return_std, return_dropout, dropout_threshold
         As in :meth:`scdtl.SCDTL.get_imputed_expression`.
     untrusted
         In the module's order, genes to leave as observed with ``replace="trusted"``.
@@ -58,7 +60,10 @@ class Predictor:
     batch_size: int
     scale: Scale = "log1p"
     replace: Replace = "all"
+    own_counts: bool = True
     return_std: bool = False
+    return_dropout: bool = False
+    dropout_threshold: float = 0.5
     untrusted: np.ndarray | None = None
     cut_off: torch.Tensor | None = None
     target_batch: int | None = None
@@ -94,7 +99,7 @@ class Predictor:
         library_size: np.ndarray | None = None,
         verbose: bool = False,
     ) -> list[Values]:
-        """Imputed values and, with ``return_std``, their standard deviation, never sparse.
+        """Imputed values and, if wanted, standard deviation and probability of dropout.
 
         Parameters
         ----------
@@ -103,21 +108,36 @@ class Predictor:
         library_size
             Library size of the result per cell; ``None`` for the cell's own.
         """
-        shape, is_sparse = (counts.shape[0], len(self.columns)), self.cut_off is not None
-        parts = [sparse.csr_matrix((0, shape[1]), dtype=np.float32)]
-        dense = [np.empty(shape, dtype=np.float32) for _ in range(1 + self.return_std - is_sparse)]
+        shape = counts.shape[0], len(self.columns)
+        empty = sparse.csr_matrix((0, shape[1]), dtype=np.float32)
+        results: list[Any] = [
+            [empty] if is_sparse else np.empty(shape, dtype=np.float32)
+            for is_sparse in self.layers.values()
+        ]
         for rows, observed, batch in self.minibatches(counts, batch_index, verbose):
             size = None if library_size is None else library_size[rows]
-            values = [
-                tensor[:, self.columns].cpu().numpy()
-                for tensor in self._imputed(observed, batch, size)
-            ]
-            if is_sparse:
-                parts.append(sparse.csr_matrix(values.pop(0)))
-            for result, block in zip(dense, values, strict=True):
-                result[rows] = block
-        results = [sparse.vstack(parts, format="csr"), *dense] if is_sparse else dense
-        return results if self.place is None else [self.place(values) for values in results]
+            layers = self._imputed(observed, batch, size)
+            for result, tensor in zip(results, layers, strict=True):
+                block = tensor[:, self.columns].cpu().numpy()
+                if isinstance(result, list):
+                    result.append(sparse.csr_matrix(block))
+                else:
+                    result[rows] = block
+        whole = [
+            sparse.vstack(result, format="csr") if isinstance(result, list) else result
+            for result in results
+        ]
+        return whole if self.place is None else [self.place(values) for values in whole]
+
+    @property
+    def layers(self) -> dict[str, bool]:
+        """What :meth:`expression` gives, by the endings of the layers' names; whether sparse."""
+        layers = {"": self.cut_off is not None or self.replace == "dropouts"}
+        if self.return_std:
+            layers["_std"] = False
+        if self.return_dropout:
+            layers["_dropout"] = True
+        return layers
 
     @torch.inference_mode()
     def latent(self, counts: sparse.csr_matrix, batch_index: np.ndarray) -> np.ndarray:
@@ -147,17 +167,32 @@ class Predictor:
         self, counts: torch.Tensor, batch: torch.Tensor, library_size: np.ndarray | None
     ) -> list[torch.Tensor]:
         """The same of a minibatch, for all genes of the module."""
-        value, observed, std, per_10k = on_scale(
-            self.module, counts, batch, self.scale, library_size, self.target_batch
+        imputed = on_scale(
+            self.module,
+            counts,
+            batch,
+            self.scale,
+            library_size,
+            self.target_batch,
+            self.own_counts,
         )
-        if self.replace == "zeros":
-            value = torch.where(counts > 0, observed, value)
+        value, is_zero = imputed.value, counts == 0
+        layers = [imputed.std()] if self.return_std else []
+        if self.return_dropout or self.replace == "dropouts":
+            chance, if_expressed = imputed.dropout()
+            if self.return_dropout:
+                layers.append(torch.where(chance < _LEAST_CHANCE, 0, chance))
+        if self.replace == "dropouts":
+            filled = torch.where(chance > self.dropout_threshold, if_expressed, 0)
+            value = torch.where(is_zero, filled, imputed.observed)
+        elif self.replace == "zeros":
+            value = torch.where(is_zero, value, imputed.observed)
         elif self.untrusted is not None:
             untrusted = torch.from_numpy(self.untrusted).to(counts.device)
-            value = torch.where(untrusted, observed, value)
+            value = torch.where(untrusted, imputed.observed, value)
         if self.cut_off is not None:
-            value = torch.where((counts == 0) & (per_10k < self.cut_off), 0, value)
-        return [value, std()] if self.return_std else [value]
+            value = torch.where(is_zero & (imputed.per_10k < self.cut_off), 0, value)
+        return [value, *layers]
 
     def __getstate__(self) -> dict[str, Any]:
         # Where it is unpickled there may be no such device.

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from scdtl.module._scdtl import SCDTLModule
 
 Scale = Literal["log1p", "normalized", "counts", "expected_log1p"]
-Replace = Literal["all", "zeros", "trusted"]
+Replace = Literal["all", "zeros", "trusted", "dropouts"]
+_PER_10K = ("log1p", "normalized")
 
 
 class Imputed(NamedTuple):
@@ -23,7 +24,10 @@ class Imputed(NamedTuple):
 
     value: torch.Tensor
     observed: torch.Tensor
-    std: Callable[[], torch.Tensor]  # which costs time, and is seldom asked for
+    # What costs time, and is seldom asked for: standard deviation; probability of a zero that the
+    # gene is expressed, with the value if it is.
+    std: Callable[[], torch.Tensor]
+    dropout: Callable[[], tuple[torch.Tensor, torch.Tensor]]
     per_10k: torch.Tensor
 
 
@@ -34,12 +38,13 @@ def check_scale(
     return_std: bool,
     false_zero_rate: float | None,
     n_cells: int,
+    dropout_threshold: float = 0.5,
 ) -> np.ndarray | None:
     """Refuse options that contradict each other; return the library size per cell.
 
     Parameters
     ----------
-    scale, replace, library_size, return_std, false_zero_rate
+    scale, replace, library_size, return_std, false_zero_rate, dropout_threshold
         As in :meth:`scdtl.SCDTL.get_imputed_expression`.
     n_cells
         Number of cells that are asked for.
@@ -55,6 +60,16 @@ def check_scale(
     ):
         raise ValueError(
             f"false_zero_rate must lie between 0 and 1, as 0.05; got {false_zero_rate!r}."
+        )
+    if not (
+        isinstance(dropout_threshold, int | float | np.number) and 0 <= dropout_threshold <= 1
+    ):
+        raise ValueError(
+            f"dropout_threshold must lie between 0 and 1, as 0.5; got {dropout_threshold!r}."
+        )
+    if replace == "dropouts" and false_zero_rate is not None:
+        raise ValueError(
+            "replace='dropouts' already decides which zeros stay: leave false_zero_rate at None."
         )
     if return_std and scale == "expected_log1p":
         raise ValueError(
@@ -88,6 +103,7 @@ def on_scale(
     scale: Scale,
     library_size: np.ndarray | None = None,
     target_batch: int | None = None,
+    own_counts: bool = True,
 ) -> Imputed:
     """Posterior mean and standard deviation of a block of cells.
 
@@ -95,17 +111,17 @@ def on_scale(
     neither adds nor loses any. A cell without counts stays zero.
     """
     noise, own_size = module.noise, counts.sum(1, keepdim=True)
-    inferred = module.inference(counts, batch)
-    logits = module.generative(batch_index=batch, **inferred)["fused"]
-    mu = noise.prior_mean(module.scores(logits, batch), own_size)
-    posterior = noise.posterior(mu, counts)
+    log_mean = module.batch_log_mean(batch)
+    scores = module.predicted(counts, batch, own_counts=own_counts)
+    known = noise.posterior if own_counts else noise.prior
+    posterior = known(scores, log_mean, counts)
     rate = posterior.mean
     batch_ratio = torch.ones(())
     if target_batch is not None:
         as_batch = torch.full_like(batch, target_batch)
-        logits = module.generative(batch_index=as_batch, **inferred)["fused"]
-        transformed = noise.prior_mean(module.scores(logits, as_batch), own_size)
-        batch_ratio = torch.where(mu > 0, transformed / mu, 0)
+        transformed = module.predicted(counts, batch, as_batch, own_counts)
+        mu, as_mu = (noise.prior_mean(s, own_size) for s in (scores, transformed))
+        batch_ratio = torch.where(mu > 0, as_mu / mu, 0)
         rate = rate * batch_ratio
     to_own_size = torch.ones_like(own_size)
     if noise.keeps_library_size:
@@ -116,20 +132,27 @@ def on_scale(
         size = torch.from_numpy(library_size).to(own_size)[:, None]
     per_molecule = CP10K / own_size.clamp(min=1)
     per_10k = rate * (to_own_size * per_molecule)
-    if scale in ("log1p", "normalized"):
-        unit, linear, observed = to_own_size * per_molecule, per_10k, counts * per_molecule
-    else:
-        unit = to_own_size * size / own_size.clamp(min=1)
-        linear, observed = rate * unit, counts
-    value = linear
-    if scale == "log1p":
-        value, observed = torch.log1p(linear), torch.log1p(observed)
-    elif scale == "expected_log1p":
-        value = posterior.expected_log1p(linear, CP10K / size.clamp(min=1))
-        observed = torch.log1p(counts * per_molecule)
+    as_counts = to_own_size * size / own_size.clamp(min=1)
+    unit = to_own_size * per_molecule if scale in _PER_10K else as_counts
+
+    def scaled(linear: torch.Tensor) -> torch.Tensor:
+        if scale == "log1p":
+            return torch.log1p(linear)
+        if scale == "expected_log1p":
+            return posterior.expected_log1p(linear, CP10K / size.clamp(min=1))
+        return linear
+
+    linear = per_10k if scale in _PER_10K else rate * unit
+    observed = counts * per_molecule if scale in _PER_10K or scale == "expected_log1p" else counts
+    if scale in ("log1p", "expected_log1p"):
+        observed = torch.log1p(observed)
 
     def std() -> torch.Tensor:
         linear_std = posterior.std() * batch_ratio * unit
         return linear_std / (1 + linear) if scale == "log1p" else linear_std
 
-    return Imputed(value, observed, std, per_10k)
+    def dropout() -> tuple[torch.Tensor, torch.Tensor]:
+        probability, if_expressed = noise.dropout(scores, log_mean, counts)
+        return probability, scaled(if_expressed * unit)
+
+    return Imputed(scaled(linear), observed, std, dropout, per_10k)

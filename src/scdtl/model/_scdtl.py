@@ -260,21 +260,21 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         ``order_of`` sorts the others, given their positions and the counts of some cells.
         """
         by_key = np.argsort(self.gene_keys_)
-        has_counts = (self._log_mean() > LOG_ZERO).any(0).numpy()[by_key]
+        log_mean = self.module.noise.log_mean(self._totals())
+        has_counts = (log_mean > LOG_ZERO).any(0).numpy()[by_key]
         cells = cells_for_order(*self._registered(), self.gene_keys_)
         genes = by_key[has_counts]
         sample = self._sorted_by_key(cells)[:, has_counts]
         order = [genes[order_of(genes, sample)], by_key[~has_counts]]
         self.module.gene_order.copy_(torch.from_numpy(np.concatenate(order)))
 
-    def _log_mean(self) -> torch.Tensor:
-        """Log of the mean profile over the cells of each batch, those on disk included."""
-        noise, totals = self.module.noise, self._totals_on_disk
-        if totals is None:
-            counts, batch_index = self._registered()
-            n_batch = self.summary_stats.n_batch
-            totals = noise.totals(noise.prepared(counts), batch_index, n_batch)
-        return noise.log_mean(totals)
+    def _totals(self) -> np.ndarray:
+        """The noise model's sums over all cells, those on disk included."""
+        if self._totals_on_disk is not None:
+            return self._totals_on_disk
+        counts, batch_index = self._registered()
+        noise = self.module.noise
+        return noise.totals(noise.prepared(counts), batch_index, self.summary_stats.n_batch)
 
     def train(
         self,
@@ -435,6 +435,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             "gene_deviance_explained": by_gene[position],
             "trusted_genes": trusted[position],
         }
-        self.module.log_mean.copy_(self._log_mean()[:, self.module.gene_order.cpu()])
+        totals = self._totals()[..., self.module.gene_order.cpu().numpy()]
+        self.module.log_mean.copy_(self.module.noise.log_mean(totals))
         raise_noise_to_residuals(self.module, molecules)
         self.is_trained_ = True

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from scdtl.module._scdtl import SCDTLModule
+    from scdtl.noise._base import Minibatch
     from scdtl.train._molecules import MoleculeSplitter
 
 _SIGNIFICANT = 1.645  # standard errors, one-sided 5 %
@@ -36,10 +37,7 @@ def calibrate(module: SCDTLModule, molecules: MoleculeSplitter, fit_scale: bool)
     if fit_scale:
         ratios = _validation_ratios(module, molecules)
         module.log_ratio_scale.fill_(module.noise.best_scale(*ratios))
-    for scores, tensors in _scores(module, molecules):
-        counts, held_out = tensors[REGISTRY_KEYS.X_KEY], tensors[REGISTRY_KEYS.TARGET_KEY]
-        module.noise.held_out_loss(scores, counts, held_out)
-    module.noise.renew()
+    module.noise.fit(_scores(module, molecules))
 
 
 @torch.inference_mode()
@@ -63,12 +61,8 @@ def score(
     """
     n_genes = module.log_mean.shape[1]
     model, mean_profile, gain_squared, evidence = torch.zeros(4, n_genes, dtype=torch.float64)
-    for scores, tensors in _scores(module, molecules):
-        held_out = tensors[REGISTRY_KEYS.TARGET_KEY]
-        log_mean = module.batch_log_mean(tensors[REGISTRY_KEYS.BATCH_KEY])
-        of_model, of_mean = module.noise.deviances(
-            scores, log_mean, tensors[REGISTRY_KEYS.X_KEY], held_out
-        )
+    for scores, log_mean, counts, held_out in _scores(module, molecules):
+        of_model, of_mean = module.noise.deviances(scores, log_mean, counts, held_out)
         model += of_model.sum(0).cpu()
         mean_profile += of_mean.sum(0).cpu()
         gain_squared += (of_mean - of_model).square().sum(0).cpu()
@@ -125,11 +119,11 @@ def bulk_helps(module: SCDTLModule, molecules: MoleculeSplitter) -> bool:
     return gain > module.noise.min_gain * total
 
 
-def _scores(
-    module: SCDTLModule, molecules: MoleculeSplitter
-) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
+def _scores(module: SCDTLModule, molecules: MoleculeSplitter) -> Iterator[Minibatch]:
     for tensors in molecules.calibration_dataloader():
-        yield _forward(module, tensors)
+        scores, on_device = _forward(module, tensors)
+        log_mean = module.batch_log_mean(on_device[REGISTRY_KEYS.BATCH_KEY])
+        yield scores, log_mean, on_device[REGISTRY_KEYS.X_KEY], on_device[REGISTRY_KEYS.TARGET_KEY]
 
 
 def _scores_of_all(

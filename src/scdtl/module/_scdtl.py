@@ -14,6 +14,7 @@ from scdtl.noise import NOISE_MODELS
 from scdtl.noise._multinomial import LOG_ZERO
 
 N_BULK_LATENTS = 256
+_N_FOLDS = 5
 
 
 class SCDTLModule(BaseModuleClass):
@@ -157,6 +158,41 @@ class SCDTLModule(BaseModuleClass):
     def scores(self, log_ratios: torch.Tensor, batch_index: torch.Tensor) -> torch.Tensor:
         """Log-ratios around the log of the mean profile, cells × genes."""
         return self.batch_log_mean(batch_index) + self.log_ratio_scale * log_ratios
+
+    def predicted(
+        self,
+        counts: torch.Tensor,
+        batch_index: torch.Tensor,
+        as_batch: torch.Tensor | None = None,
+        own_counts: bool = True,
+    ) -> torch.Tensor:
+        """Scores of whole cells.
+
+        Parameters
+        ----------
+        counts
+            Counts, cells × genes.
+        batch_index
+            Batch of each cell.
+        as_batch
+            Batch as whose cells they are predicted; ``None`` for their own.
+        own_counts
+            Whether an entry is predicted with its own count in view; otherwise from the other
+            genes, in folds of genes that are hidden in turn.
+        """
+        as_batch = batch_index if as_batch is None else as_batch
+        if own_counts:
+            inferred = self.inference(counts, batch_index)
+            log_ratios = self.generative(batch_index=as_batch, **inferred)["fused"]
+            return self.scores(log_ratios, as_batch)
+        # Neighbours along the U-Net are in different folds: each is predicted from the others.
+        fold_of = torch.arange(counts.shape[1], device=counts.device) % _N_FOLDS
+        scores = torch.empty_like(counts)
+        for fold in range(_N_FOLDS):
+            hidden = fold_of == fold
+            shown = counts.masked_fill(hidden, torch.nan)
+            scores[:, hidden] = self.predicted(shown, batch_index, as_batch)[:, hidden]
+        return scores
 
     def sample(self, *args, **kwargs):
         raise TypeError("SCDTL has no sampler of cells; see get_imputed_expression.")

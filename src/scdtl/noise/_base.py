@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from scipy import sparse
 
     Halves = tuple[sparse.csr_matrix, sparse.csr_matrix]
+    Minibatch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+    """Scores, log of the mean profile, what was shown, and what was held out."""
     Pair = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
@@ -56,6 +58,8 @@ class NoiseModel(nn.Module, ABC):
 
     Attributes
     ----------
+    unit
+        What is held out, in words.
     max_steps
         Minibatches that training may take.
     min_gain
@@ -64,6 +68,7 @@ class NoiseModel(nn.Module, ABC):
         Whether the rates of a cell are scaled to sum to its library size.
     """
 
+    unit: str
     max_steps: int
     min_gain: float
     keeps_library_size: bool
@@ -107,9 +112,8 @@ class NoiseModel(nn.Module, ABC):
     ) -> NDArray[np.float64]:
         """Sums over cells that the mean profile is made of; those of parts of the cells add up."""
 
-    @staticmethod
     @abstractmethod
-    def log_mean(totals: NDArray[np.float64]) -> torch.Tensor:
+    def log_mean(self, totals: NDArray[np.float64]) -> torch.Tensor:
         """Log of the mean profile of each batch, shrunken towards that of all cells.
 
         Batches × genes; genes without any count get ``LOG_ZERO``.
@@ -141,9 +145,11 @@ class NoiseModel(nn.Module, ABC):
         """Fit the noise to what was noted since the last time."""
 
     @abstractmethod
-    def raise_to_residuals(
-        self, minibatches: Iterable[tuple[torch.Tensor, torch.Tensor]]
-    ) -> None:
+    def fit(self, minibatches: Iterable[Minibatch]) -> None:
+        """Fit the noise to held-out data, once the network is trained."""
+
+    @abstractmethod
+    def raise_to_residuals(self, minibatches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
         """Raise the noise of genes whose counts spread further; given scores and all counts."""
 
     @staticmethod
@@ -196,13 +202,22 @@ class NoiseModel(nn.Module, ABC):
         """Counts of a new measurement, given mean and standard deviation of the rates."""
 
     @abstractmethod
-    def prior(self, prior_mean: torch.Tensor, counts: torch.Tensor) -> Posterior:
+    def prior(
+        self, scores: torch.Tensor, log_mean: torch.Tensor, counts: torch.Tensor
+    ) -> Posterior:
         """What is known of the rates while an entry's own count is not looked at."""
 
     @abstractmethod
-    def posterior(self, prior_mean: torch.Tensor, counts: torch.Tensor) -> Posterior:
+    def posterior(
+        self, scores: torch.Tensor, log_mean: torch.Tensor, counts: torch.Tensor
+    ) -> Posterior:
         """What is known of the rates once the counts are seen."""
 
     @abstractmethod
-    def dropout(self, prior_mean: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-        """Probability of each zero that the gene is expressed; 0 where there is a count."""
+    def dropout(
+        self, scores: torch.Tensor, log_mean: torch.Tensor, counts: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Probability of each zero that the gene is expressed, and its mean rate if it is.
+
+        The probability is 0 where there is a count.
+        """

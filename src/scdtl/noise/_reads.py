@@ -13,26 +13,35 @@ from scdtl.noise._base import NoiseModel, Posterior
 from scdtl.noise._multinomial import LOG_ZERO, log_or_zero
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
-    from scdtl.noise._base import Halves, Pair
+    from scdtl.noise._base import Halves, Minibatch, Pair
 
 _CP10K = 1e4
 _HIDDEN_SHARE = (0.1, 0.4)
 _MIN_POSITIVE = 5
+_CELLS_PER_BLOCK = 256
 _PSEUDO_CELLS = 5.0
 _BIN, _N_BINS = 0.25, 48
+_ENOUGH_ENTRIES = 1_000_000
+_PSEUDO_ENTRIES = 20
+_MAX_LOG_RATIO = 5.0
+_READS_OF_ZERO = 0.5
+_MIN_CHANCE = 0.1
+_RIDGE, _NEWTON_STEPS = 1.0, 25
 
 
-class LogNormal(Posterior):
-    """Rates whose log1p of counts per 10,000 is normal.
+class OnLogScale(Posterior):
+    """Rates by mean and standard deviation of log1p of counts per 10,000.
 
     Parameters
     ----------
     log_mean, log_std
         Of that logarithm, cells × genes.
     per_10k
-        Counts per 10,000 of a count of 1, cells × 1.
+        What a count is per 10,000, cells × 1.
     """
 
     def __init__(self, log_mean: torch.Tensor, log_std: torch.Tensor, per_10k: torch.Tensor):
@@ -43,7 +52,7 @@ class LogNormal(Posterior):
         return self._log_std * (self.mean + 1 / self._per_10k)
 
     def expected_log1p(self, mean: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-        """The mean itself is that of the logarithm."""
+        """The same as on the scale ``"log1p"``: means are means of logarithms."""
         return torch.log1p(factor * mean)
 
 
@@ -60,19 +69,20 @@ class Reads(NoiseModel):
         Number of genes.
     """
 
+    unit = "entries"
     max_steps = 480
     min_gain = 0.01  # of the squared error
     keeps_library_size = False
 
-    bins: torch.Tensor
-    noted: torch.Tensor
+    detection: torch.Tensor
+    detection_curve: torch.Tensor
+    spread: torch.Tensor
 
     def __init__(self, n_genes: int):
         super().__init__()
-        self.register_buffer("bins", torch.zeros(4, _N_BINS))
-        self.register_buffer(
-            "noted", torch.zeros(4, _N_BINS, dtype=torch.float64), persistent=False
-        )
+        self.register_buffer("detection", torch.zeros(n_genes))
+        self.register_buffer("detection_curve", torch.zeros(4))
+        self.register_buffer("spread", torch.zeros(_N_BINS))
 
     @staticmethod
     def prepared(counts: sparse.csr_matrix) -> sparse.csr_matrix:
@@ -87,12 +97,18 @@ class Reads(NoiseModel):
         counts: sparse.csr_matrix, fraction: float, n_cells: int, generator: np.random.Generator
     ) -> Halves:
         """Of the first cells; in the kept part NaN is stored where an entry is held out."""
-        first = counts[:n_cells]
-        hidden = _at_random(first.shape, fraction, generator)
-        entries = first.toarray()
-        held_out = sparse.csr_matrix(np.where(hidden, entries, 0))
-        kept = sparse.csr_matrix(np.where(hidden, np.float32(np.nan), entries))
-        return sparse.vstack([kept, counts[n_cells:]], format="csr"), held_out
+        kept, held_out = [counts[:0]], [counts[:0]]
+        starts = range(0, min(n_cells, counts.shape[0]), _CELLS_PER_BLOCK)
+        # A generator for each block: genes without counts more do not change the next one.
+        for start, own in zip(starts, generator.spawn(len(starts)), strict=True):
+            entries = counts[start : min(start + _CELLS_PER_BLOCK, n_cells)].toarray()
+            hidden = _at_random(entries.shape, fraction, own)
+            held_out.append(sparse.csr_matrix(np.where(hidden, entries, 0)))
+            kept.append(sparse.csr_matrix(np.where(hidden, np.float32(np.nan), entries)))
+        return (
+            sparse.vstack([*kept, counts[n_cells:]], format="csr"),
+            sparse.vstack(held_out, format="csr"),
+        )
 
     @staticmethod
     def pair(counts: sparse.csr_matrix, generator: np.random.Generator) -> Pair:
@@ -113,18 +129,26 @@ class Reads(NoiseModel):
     def totals(
         counts: sparse.csr_matrix, batch_index: np.ndarray, n_batch: int
     ) -> NDArray[np.float64]:
-        """Sum of the logarithms and number of entries known, 2 × batches × genes."""
-        logs, hidden = counts.copy(), counts.copy()
-        logs.data = np.log1p(np.nan_to_num(counts.data))
-        hidden.data = np.isnan(counts.data).astype(np.float32)
+        """Sum of the logarithms, numbers of entries known and detected; 3 × batches × genes."""
+        logs, hidden, detected = (
+            batch_totals(_with_data(counts, data), batch_index, n_batch)
+            for data in (
+                np.log1p(np.nan_to_num(counts.data)),
+                np.isnan(counts.data),
+                counts.data > 0,
+            )
+        )
         n_cells = np.bincount(batch_index, minlength=n_batch)[:, None]
-        n_hidden = batch_totals(hidden, batch_index, n_batch)
-        return np.stack([batch_totals(logs, batch_index, n_batch), n_cells - n_hidden])
+        return np.stack([logs, n_cells - hidden, detected])
 
-    @staticmethod
-    def log_mean(totals: NDArray[np.float64]) -> torch.Tensor:
-        """Of the proportion whose log1p at 10,000 counts is the mean over cells."""
-        sums, n_known = totals
+    def log_mean(self, totals: NDArray[np.float64]) -> torch.Tensor:
+        """Of the proportion whose log1p at 10,000 counts is the mean over cells.
+
+        Notes how often each gene is detected.
+        """
+        sums, n_known, n_detected = totals
+        rate = (n_detected.sum(0) + 0.5) / (n_known.sum(0) + 1)
+        self.detection.copy_(torch.from_numpy(rate).logit())
         mean = sums.sum(0) / np.maximum(n_known.sum(0), 1)
         means = mean[None]
         if len(sums) > 1:
@@ -143,26 +167,48 @@ class Reads(NoiseModel):
         self, scores: torch.Tensor, counts: torch.Tensor, held_out: torch.Tensor
     ) -> torch.Tensor:
         """Squared error per held-out entry."""
-        asked = ~held_out.isnan()
-        predicted, truth = _log1p_10k(scores[asked]), held_out[asked]
-        error = (predicted - truth).square()
-        of_bin = self._bin(predicted)
-        for noted, values in zip(
-            self.noted, (torch.ones_like(error), error, truth > 0, predicted), strict=True
-        ):
-            noted += torch.bincount(of_bin, values.double(), minlength=_N_BINS)
-        return error.mean() if len(error) else error.sum()
+        total, n_asked = self.loss(scores, torch.zeros(()), held_out)
+        return total / n_asked
 
     def start(self, kept: sparse.csr_matrix, held_out: sparse.csr_matrix) -> None:
-        pass
+        """Nothing to do: the loss needs no noise."""
 
     def renew(self) -> None:
-        self.bins.copy_(self.noted)
-        self.noted.zero_()
+        """Nothing to do."""
+
+    def fit(self, minibatches: Iterable[Minibatch]) -> None:
+        """Fit the chance of detection, and the spread around predictions of like height."""
+        parts: list[torch.Tensor] = []
+        for scores, log_mean, counts, held_out in minibatches:
+            asked = ~held_out.isnan()
+            columns = [*self._evidence(scores, log_mean, counts), scores, held_out]
+            parts.append(torch.column_stack([x.expand_as(scores)[asked] for x in columns]))
+            if sum(map(len, parts)) > _ENOUGH_ENTRIES:
+                break
+        entries = torch.cat(parts).double()
+        evidence, scores, truth = entries[:, :-2], entries[:, -2], entries[:, -1]
+        self.detection_curve.copy_(logistic_fit(evidence, (truth > 0).double()))
+        predicted = _log1p_10k(scores)
+        squares = (truth - predicted).square()
+        of_bin = self._bin(predicted)
+        n = torch.bincount(of_bin, minlength=_N_BINS)
+        pooled = (
+            torch.bincount(of_bin, squares, minlength=_N_BINS) + _PSEUDO_ENTRIES * squares.mean()
+        )
+        self.spread.copy_((pooled / (n + _PSEUDO_ENTRIES)).sqrt())
 
     @staticmethod
     def _bin(predicted: torch.Tensor) -> torch.Tensor:
         return (predicted / _BIN).long().clamp(0, _N_BINS - 1)
+
+    def _evidence(
+        self, scores: torch.Tensor, log_mean: torch.Tensor, counts: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What detection depends on: log-ratio, detection rates of the gene and of the cell, 1."""
+        log_ratios = (scores - log_mean).clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO)
+        n_known = (~counts.isnan()).sum(1, keepdim=True)
+        rate = ((counts > 0).sum(1, keepdim=True) + 0.5) / (n_known + 1)
+        return log_ratios, self.detection, rate.logit(), torch.ones_like(rate)
 
     @classmethod
     def best_scale(
@@ -198,34 +244,98 @@ class Reads(NoiseModel):
     def evidence(held_out: torch.Tensor) -> torch.Tensor:
         return (held_out > 0) / _MIN_POSITIVE
 
-    @staticmethod
-    def prior_mean(scores: torch.Tensor, library_size: torch.Tensor) -> torch.Tensor:
-        return scores.exp() * library_size
-
-    def raise_to_residuals(self, minibatches) -> None:
+    def raise_to_residuals(self, minibatches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
         """Nothing to do: what was predicted was not shown."""
 
     @staticmethod
     def draw_counts(
         mean: torch.Tensor, std: torch.Tensor, generator: np.random.Generator
     ) -> np.ndarray:
+        """Of the same library, sequenced anew."""
         means, stds = (x.cpu().double().numpy() for x in (mean, std))
-        return np.rint(np.maximum(generator.normal(means, stds), 0))
+        return generator.poisson(np.maximum(generator.normal(means, stds), 0))
 
-    def prior(self, prior_mean: torch.Tensor, counts: torch.Tensor) -> LogNormal:
-        per_10k = _CP10K / counts.sum(1, keepdim=True).clamp(min=1)
-        m = torch.log1p(prior_mean * per_10k)
-        return LogNormal(m, torch.zeros_like(m), per_10k)
+    @staticmethod
+    def prior_mean(scores: torch.Tensor, library_size: torch.Tensor) -> torch.Tensor:
+        return scores.clamp(max=0).exp() * library_size
 
-    def posterior(self, prior_mean: torch.Tensor, counts: torch.Tensor) -> LogNormal:
-        return self.prior(prior_mean, counts)
+    def prior(
+        self, scores: torch.Tensor, log_mean: torch.Tensor, counts: torch.Tensor
+    ) -> OnLogScale:
+        predicted = _log1p_10k(scores)
+        return OnLogScale(predicted, self.spread[self._bin(predicted)], _per_10k(counts))
 
-    def dropout(self, prior_mean: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError
+    def posterior(
+        self, scores: torch.Tensor, log_mean: torch.Tensor, counts: torch.Tensor
+    ) -> OnLogScale:
+        r"""Value and prediction, each weighed by the other's variance.
+
+        That of the prediction is measured at held-out entries; that of the value is the sampling
+        of reads, :math:`c / (L / 10^4 + c)^2` for c of L reads. A zero, if the gene is expressed,
+        stands for half a read.
+        """
+        per_10k = _per_10k(counts)
+        predicted, value = _log1p_10k(scores), torch.log1p(counts * per_10k)
+        variance = self.spread[self._bin(predicted)].square()
+        of_value = counts.clamp(min=0.5) * (per_10k / (1 + per_10k * counts)).square()
+        weight = variance / (variance + of_value).clamp(min=1e-12)
+        expressed, _ = self.dropout(scores, log_mean, counts)
+        mean = torch.where(
+            counts > 0,
+            torch.lerp(predicted, value, weight),
+            expressed * torch.log1p(_READS_OF_ZERO * per_10k),
+        )
+        return OnLogScale(mean, (weight * of_value).sqrt(), per_10k)
+
+    def dropout(
+        self, scores: torch.Tensor, log_mean: torch.Tensor, counts: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The chance, by the other genes, of a count in a second measurement of the like."""
+        linear = torch.zeros_like(scores)
+        for coefficient, feature in zip(
+            self.detection_curve, self._evidence(scores, log_mean, counts), strict=True
+        ):
+            linear = linear + coefficient * feature
+        again = torch.sigmoid(linear).masked_fill(log_mean <= LOG_ZERO, 0)
+        if_expressed = torch.expm1(_log1p_10k(scores) / again.clamp(min=_MIN_CHANCE))
+        return torch.where(counts > 0, 0, again), if_expressed / _per_10k(counts)
 
 
-def _log1p_10k(log_mean: torch.Tensor) -> torch.Tensor:
-    return torch.log1p(_CP10K * log_mean.exp())
+def logistic_fit(features: torch.Tensor, outcome: torch.Tensor) -> torch.Tensor:
+    """Coefficients of a logistic regression, by Newton's method with a touch of ridge.
+
+    Parameters
+    ----------
+    features
+        Entries × features, an intercept among them.
+    outcome
+        0 or 1 of each entry.
+    """
+    n_features = features.shape[1]
+    beta = torch.zeros(n_features, dtype=features.dtype, device=features.device)
+    ridge = _RIDGE * torch.eye(n_features, dtype=features.dtype, device=features.device)
+    for _ in range(_NEWTON_STEPS):
+        p = torch.sigmoid(features @ beta)
+        slope = features.T @ (outcome - p) - ridge @ beta
+        curvature = (features * (p * (1 - p))[:, None]).T @ features + ridge
+        step = torch.linalg.solve(curvature, slope)
+        beta = beta + step
+        if step.abs().max() < 1e-6:
+            break
+    return beta
+
+
+def _per_10k(counts: torch.Tensor) -> torch.Tensor:
+    return _CP10K / counts.sum(1, keepdim=True).clamp(min=1)
+
+
+def _with_data(counts: sparse.csr_matrix, data: np.ndarray) -> sparse.csr_matrix:
+    parts = (data.astype(np.float32), counts.indices, counts.indptr)
+    return sparse.csr_matrix(parts, shape=counts.shape)
+
+
+def _log1p_10k(log_proportions: torch.Tensor) -> torch.Tensor:
+    return torch.log1p(_CP10K * log_proportions.clamp(max=0).exp())
 
 
 def _at_random(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy import sparse
 
-    from scdtl.noise._base import Halves, Pair
+    from scdtl.noise._base import Halves, Minibatch, Pair
 
 _SHOWN_FRACTION = (0.5, 0.9)
 _MIN_MOLECULES = 20
@@ -71,6 +71,7 @@ class UMI(NoiseModel):
     the other fold, so that no cell judges itself.
     """
 
+    unit = "molecules"
     max_steps = 400
     min_gain = 0.006  # nats per molecule
     keeps_library_size = True
@@ -108,8 +109,7 @@ class UMI(NoiseModel):
         """Molecules of each gene, batches × genes."""
         return batch_totals(counts, batch_index, n_batch)
 
-    @staticmethod
-    def log_mean(totals: NDArray[np.float64]) -> torch.Tensor:
+    def log_mean(self, totals: NDArray[np.float64]) -> torch.Tensor:
         total = totals.sum(axis=0)
         profile = np.where(total > 0, total + _PSEUDOCOUNT, 0)
         profile /= max(profile.sum(), 1)
@@ -168,9 +168,12 @@ class UMI(NoiseModel):
         self.dispersion.copy_(shrunken_dispersion(*self.fold_moments.sum(0)))
         self.fold_moments.zero_()
 
-    def raise_to_residuals(
-        self, minibatches: Iterable[tuple[torch.Tensor, torch.Tensor]]
-    ) -> None:
+    def fit(self, minibatches: Iterable[Minibatch]) -> None:
+        for scores, _, counts, held_out in minibatches:
+            self.held_out_loss(scores, counts, held_out)
+        self.renew()
+
+    def raise_to_residuals(self, minibatches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
         """Take the larger of two estimates.
 
         They err in different ways, one by noise and one downwards; the larger of the two
@@ -248,19 +251,25 @@ class UMI(NoiseModel):
         rates = np.where(spread > 0, generator.gamma(shape) * spread, means)
         return generator.poisson(rates)
 
-    def prior(self, prior_mean: torch.Tensor, counts: torch.Tensor) -> Gamma:
-        return Gamma(prior_mean, self.dispersion.expand_as(prior_mean))
+    def prior(self, scores: torch.Tensor, log_mean: torch.Tensor, counts: torch.Tensor) -> Gamma:
+        mean = self.prior_mean(scores, counts.sum(1, keepdim=True))
+        return Gamma(mean, self.dispersion.expand_as(mean))
 
-    def posterior(self, prior_mean: torch.Tensor, counts: torch.Tensor) -> Gamma:
-        mean = posterior_mean(prior_mean, counts, self.dispersion)
+    def posterior(
+        self, scores: torch.Tensor, log_mean: torch.Tensor, counts: torch.Tensor
+    ) -> Gamma:
+        mu = self.prior_mean(scores, counts.sum(1, keepdim=True))
+        mean = posterior_mean(mu, counts, self.dispersion)
         return Gamma(mean, self.dispersion / (1 + self.dispersion * counts))
 
-    def dropout(self, prior_mean: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-        """Chance of a count in a second measurement, as deep as the first."""
+    def dropout(
+        self, scores: torch.Tensor, log_mean: torch.Tensor, counts: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The chance of a molecule in a second measurement, as deep as the first."""
+        mean = self.posterior(scores, log_mean, counts).mean
         shape = 1 / self.dispersion.clamp(min=_MIN_VARIATION)
-        mean = posterior_mean(prior_mean, counts, self.dispersion)
         again = -torch.expm1(-shape * torch.log1p(mean / shape))
-        return torch.where(counts > 0, 0, again)
+        return torch.where(counts > 0, 0, again), mean
 
 
 def _mean_profile_dispersion(kept: sparse.csr_matrix, held_out: sparse.csr_matrix) -> torch.Tensor:

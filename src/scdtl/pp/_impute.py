@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 
 from scdtl._compat import check_one_device
-from scdtl._constants import DEFAULT_BULK, DEFAULT_KEY
+from scdtl._constants import DEFAULT_BULK, DEFAULT_KEY, LAYER_ENDINGS
 from scdtl._random import local_seed
 from scdtl.data._batches import named_batches
 from scdtl.data._checks import check_names, check_numbers
 from scdtl.data._counts import find_counts
 from scdtl.data._features import note_other_features
+from scdtl.data._noise_of import check_noise
 from scdtl.data._raw_counts import note_oddities
 from scdtl.model._bulk_weights import as_weights
 from scdtl.model._scales import check_scale
@@ -53,6 +54,8 @@ def impute(
     library_size: float | Sequence[float] | None = None,
     replace: Replace = "all",
     false_zero_rate: float | None = None,
+    own_counts: bool = True,
+    dropout_threshold: float = 0.5,
     genes: Sequence[str] | None = None,
     max_epochs: int | None = None,
     batch_size: int = 64,
@@ -62,6 +65,7 @@ def impute(
     copy: bool = False,
     return_model: bool = False,
     return_std: bool = False,
+    return_dropout: bool = False,
     out: str | PathLike[str] | None = None,
     lazy: bool = False,
     verbose: bool | None = None,
@@ -70,10 +74,10 @@ def impute(
 ) -> AnnData | SCDTL | tuple[AnnData, SCDTL] | None:
     """Impute raw counts with what bulk RNA-seq knows about genes.
 
-    Trains :class:`scdtl.SCDTL`, from bulk weights unless ``bulk=None``, until molecules that
-    were set aside are predicted no better, then writes the mean rate of every gene in every
-    cell. All results are computed before the first is written: after an error ``adata`` is as
-    it was.
+    Trains :class:`scdtl.SCDTL`, from bulk weights unless ``bulk=None``, until molecules (of
+    reads, entries) that were set aside are predicted no better, then writes the mean rate of
+    every gene in every cell. All results are computed before the first is written: after an error
+    ``adata`` is as it was.
 
     Neither the counts nor the results need fit into memory: see ``out`` and ``lazy``.
 
@@ -87,6 +91,11 @@ def impute(
         the rest is read block by block.
     layer
         Layer with the raw counts; ``None`` for ``adata.X``.
+    noise
+        What the counts are made of. ``"umi"``: molecules, whole numbers, as of droplets.
+        ``"reads"``: numbers not below zero and not logarithms, as read counts of full-length
+        protocols, RSEM's expected counts, TPM, FPKM and CPM, where copies of one molecule are
+        counted and whole entries drop out. ``"auto"`` tells by the values, and ``uns`` keeps why.
     bulk
         Where the network starts: name of released weights (``scdtl.pretrained.available``;
         :func:`scdtl.pretrained.fetch` says where others than ``"human"`` come from), path of a
@@ -109,11 +118,18 @@ def impute(
         ``None`` for the cell's own.
     replace
         ``"all"`` denoises every entry; ``"zeros"`` keeps observed values and fills the zeros;
-        ``"trusted"`` denoises trusted genes (see below) and leaves the others as observed.
+        ``"trusted"`` denoises trusted genes (see below) and leaves the others as observed;
+        ``"dropouts"`` keeps observed values, fills zeros that are likely dropouts and leaves the
+        others zero: the layer is sparse.
     false_zero_rate
         Share of each gene's expected molecules that may be given up for exact zeros, as 0.05.
         Unobserved entries with the lowest rates become zero: a gene that is silent in a
         population is then zero there. The layer is sparse. ``None`` for no zeros.
+    own_counts
+        ``False`` gives the prediction from the other genes alone, before an entry's own value is
+        looked at: for entries that are known to have dropped out.
+    dropout_threshold
+        Probability of a dropout above which ``replace="dropouts"`` fills a zero.
     genes
         Genes to write; the layer is then sparse and stores these columns only. ``None`` for all.
     max_epochs
@@ -132,6 +148,9 @@ def impute(
         Return the trained model as well.
     return_std
         Also write the posterior's standard deviation, to ``layers[key_added + "_std"]``.
+    return_dropout
+        Also write for each zero the probability that it is a dropout, to
+        ``layers[key_added + "_dropout"]``.
     out
         Zarr store to write: a copy of ``adata`` with the results, for
         :func:`anndata.read_zarr` or :func:`anndata.experimental.read_lazy`. The layer of
@@ -157,22 +176,27 @@ def impute(
         Imputed expression on ``scale``, float32; a dask array with ``out`` or ``lazy``. Zero for
         features that are no genes.
     ``layers[key_added + "_std"]``
-        With ``return_std=True``, its standard deviation: rates are gamma-distributed around the
-        mean.
+        With ``return_std=True``, its standard deviation.
+    ``layers[key_added + "_dropout"]``
+        With ``return_dropout=True``, for each zero the probability that a second, independent
+        measurement of the cell would detect the gene, as the other genes tell (of UMIs, a second
+        sample of as many molecules). Sparse; 0 where there is a count, or below 0.01.
     ``obsm["X_" + key_added]``
         Latent of each cell.
     ``var[key_added + "_in_bulk"]``
         Whether bulk knew the gene.
     ``var[key_added + "_trust"]``
         Share of the deviance of held-out molecules that imputation explains beyond the mean
-        profile; NaN where fewer than 20 molecules tell.
+        profile; NaN where fewer than 20 molecules tell. Of reads, share of the squared error of
+        held-out entries, on log1p of counts per 10,000; NaN where fewer than 5 are not zero.
     ``var[key_added + "_trusted"]``
         Whether that is above 0 by more than sampling error. The others, without evidence or
         worse than their mean, should not be read gene by gene; ``replace="trusted"`` leaves
         them as observed.
     ``uns[key_added]``
-        Parameters (those that are not ``None``), weights (name, hash, how genes were matched),
-        versions, why training ended, its history, and the score on held-out molecules.
+        Parameters (those that are not ``None``), the noise model and the evidence for it,
+        weights (name, hash, how genes were matched), versions, why training ended, its history,
+        and the score on what was held out.
 
     Raises
     ------
@@ -206,8 +230,9 @@ def impute(
     >>> scdtl.pp.impute(atlas, out="imputed.zarr")  # doctest: +SKIP
     >>> atlas[:, "CD8A"].layers["scdtl"].compute()  # doctest: +SKIP
     """
-    library_size, false_zero_rate, max_epochs, batch_size, random_state = map(
-        python_numbers, (library_size, false_zero_rate, max_epochs, batch_size, random_state)
+    library_size, false_zero_rate, dropout_threshold, max_epochs, batch_size, random_state = map(
+        python_numbers,
+        (library_size, false_zero_rate, dropout_threshold, max_epochs, batch_size, random_state),
     )
     model_kwargs, train_kwargs = map(python_numbers, (model_kwargs or {}, train_kwargs or {}))
     if isinstance(bulk, str) and bulk.lower() == "none":  # as provenance and command line say it
@@ -227,7 +252,10 @@ def impute(
     )
     check_numbers(random_state=random_state, batch_size=batch_size, max_epochs=max_epochs)
     check_one_device(devices, train_kwargs.get("strategy"))
-    sizes = check_scale(scale, replace, library_size, return_std, false_zero_rate, adata.n_obs)
+    sizes = check_scale(
+        scale, replace, library_size, return_std, false_zero_rate, adata.n_obs, dropout_threshold
+    )
+    check_noise(noise)
     found = find_counts(adata, layer, is_gene, noise)
     n_dense = return_std + (false_zero_rate is None)  # how many zeros come is not known before
     check_place(adata.shape, genes, n_dense, found.in_memory, adata.isbacked, copy, out, lazy)
@@ -255,21 +283,29 @@ def impute(
         if store is not None:
             store.resume(hashes_of_call(cells, features, sample.counts, weights, params))
         model = trained_model(sample, weights, store, model_kwargs, training)
-        wanted = {"scale": scale, "replace": replace, "return_std": return_std}
+        wanted = {
+            "scale": scale,
+            "replace": replace,
+            "own_counts": own_counts,
+            "dropout_threshold": dropout_threshold,
+            "return_std": return_std,
+            "return_dropout": return_dropout,
+        }
         prediction = predict(
             model, cells, features, genes, sizes, false_zero_rate, batch_size, **wanted
         )
         about_genes = _about_genes(model, key_added, is_gene)
-        entry = provenance(params, model)
+        entry = provenance(params, model, recognised)
         if store is not None:
             layers, latent = store.write(prediction, about_genes, entry, verbose)
         else:
             layers, latent = (prediction.on_access if lazy else prediction.in_memory)(verbose)
 
     result = adata.copy() if copy else adata
-    _write(result, key_added, layers, latent, about_genes, entry)
+    named_layers = dict(zip(prediction.layers, layers, strict=True))
+    _write(result, key_added, named_layers, latent, about_genes, entry)
     if verbose:
-        report(model, len(cells.names))
+        report(model, len(cells.names), recognised)
     returned = [thing for thing, asked in ((result, copy), (model, return_model)) if asked]
     return (tuple(returned) if len(returned) > 1 else returned[0]) if returned else None
 
@@ -298,14 +334,15 @@ def _about_genes(model: SCDTL, key_added: str, is_gene: np.ndarray) -> dict[str,
 def _write(
     adata: AnnData,
     key_added: str,
-    layers: Sequence[Any],
+    layers: dict[str, Any],
     latent: np.ndarray,
     about_genes: dict[str, np.ndarray],
     entry: dict[str, Any],
 ) -> None:
-    adata.layers.pop(f"{key_added}_std", None)  # of an own earlier result
-    for suffix, values in zip(("", "_std"), layers, strict=False):
-        adata.layers[key_added + suffix] = values
+    for ending in LAYER_ENDINGS:
+        adata.layers.pop(key_added + ending, None)  # of an own earlier result
+    for ending, values in layers.items():
+        adata.layers[key_added + ending] = values
     adata.obsm[f"X_{key_added}"] = latent
     for name, values in about_genes.items():
         adata.var[name] = values

@@ -41,15 +41,15 @@ class Prediction:
         Library size of the result per cell; ``None`` for the cell's own.
     n_features
         Columns of the layers.
-    are_sparse
-        For each layer (imputed, and its standard deviation if wanted) whether it is sparse.
+    layers
+        Endings of the layers' names; whether they are sparse.
     """
 
     predictor: Predictor
     cells: Cells
     library_size: np.ndarray | None
     n_features: int
-    are_sparse: list[bool]
+    layers: dict[str, bool]
 
     def in_memory(self, verbose: bool) -> tuple[list[Any], np.ndarray]:
         """Layers and latent."""
@@ -72,7 +72,7 @@ class Prediction:
                 if is_sparse
                 else np.empty((0, 0), dtype=np.float32),
             )
-            for part, is_sparse in enumerate(self.are_sparse)
+            for part, is_sparse in enumerate(self.layers.values())
         ]
         return layers, latent
 
@@ -146,7 +146,8 @@ def predict(
     library_size
         Library size of the result per cell; ``None`` for the cell's own.
     genes, false_zero_rate, batch_size, **wanted
-        As in :func:`scdtl.pp.impute`; the last are ``scale``, ``replace`` and ``return_std``.
+        As in :func:`scdtl.pp.impute`; the last are what :class:`~scdtl.model._predict.Predictor`
+        takes beside.
     """
     place, n_features = None, len(features)
     if genes is not None or len(cells.genes) < n_features:
@@ -157,9 +158,8 @@ def predict(
     predictor = model._predictor(
         model._query(None), genes, None, false_zero_rate, batch_size, place=place, **wanted
     )
-    are_sparse = [genes is not None or false_zero_rate is not None, genes is not None]
-    are_sparse = are_sparse[: 1 + predictor.return_std]
-    return Prediction(predictor, cells, library_size, n_features, are_sparse)
+    layers = {name: genes is not None or sparse for name, sparse in predictor.layers.items()}
+    return Prediction(predictor, cells, library_size, n_features, layers)
 
 
 def _layers_of_block(

@@ -18,6 +18,7 @@ from scdtl.genes import in_words
 if TYPE_CHECKING:
     from scipy import sparse
 
+    from scdtl.data._noise_of import Recognised
     from scdtl.model import SCDTL
     from scdtl.pp._training import Cells
     from scdtl.pretrained import BulkWeights
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 _RECORDED = (
     "layer",
+    "noise",
     "bulk",
     "batch_key",
     "key_added",
@@ -33,24 +35,28 @@ _RECORDED = (
     "library_size",
     "replace",
     "false_zero_rate",
+    "own_counts",
+    "dropout_threshold",
     "genes",
     "max_epochs",
     "batch_size",
     "random_state",
     "return_std",
+    "return_dropout",
     "model_kwargs",
     "train_kwargs",
 )
 _VERSIONS_OF = ("scdtl", "scvi-tools", "torch", "anndata", "numpy")
 
 
-def provenance(params: dict[str, Any], model: SCDTL) -> dict[str, Any]:
+def provenance(params: dict[str, Any], model: SCDTL, recognised: Recognised) -> dict[str, Any]:
     """Entry of ``uns``."""
     frames = (model.history or {}).values()
     # One row per epoch, so that a validation is at its epoch; NaN where there was none.
     history = pd.concat(frames, axis=1) if frames else pd.DataFrame()
     return {
         "params": params,
+        "noise": {"model": recognised.noise, "why": recognised.why, **recognised.evidence},
         "weights": dict(model.transfer_),
         "versions": _versions(),
         "training": dict(model.training_end_),
@@ -61,7 +67,7 @@ def provenance(params: dict[str, Any], model: SCDTL) -> dict[str, Any]:
     }
 
 
-def report(model: SCDTL, n_cells: int) -> None:
+def report(model: SCDTL, n_cells: int, recognised: Recognised) -> None:
     """Tell in one line what was done, why training ended, and how far to believe it."""
     transfer, end = model.transfer_, model.training_end_
     origin = "without bulk"
@@ -80,13 +86,16 @@ def report(model: SCDTL, n_cells: int) -> None:
     trust, n_trusted = model.held_out_["gene_deviance_explained"], int(model.trusted_genes.sum())
     n_untold = int(np.isnan(trust).sum())
     logger.info(
-        "Imputed %d cells × %d genes %s. %s Of the deviance of held-out molecules, %.1f %% is "
+        "Imputed %d cells × %d genes as %s (%s) %s. %s Of the deviance of held-out %s, %.1f %% is "
         "explained beyond the mean profile. Genes: %d trusted, %d not predicted better than by "
-        "their mean, %d with too few molecules to tell.",
+        "their mean, %d with too few to tell.",
         n_cells,
         len(trust),
+        {"umi": "UMIs"}.get(recognised.noise, recognised.noise),
+        recognised.why,
         origin,
         training,
+        model.module.noise.unit,
         100 * model.held_out_["deviance_explained"],
         n_trusted,
         len(trust) - n_trusted - n_untold,

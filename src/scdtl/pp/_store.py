@@ -15,6 +15,7 @@ import numpy as np
 from anndata import AnnData
 
 from scdtl._compat import layer_names
+from scdtl._constants import LAYER_ENDINGS
 from scdtl._files import written_whole
 from scdtl._writable import make_writable, nullable_strings
 from scdtl.pp._layers import in_turn
@@ -172,12 +173,12 @@ class Store:
         from anndata.experimental import read_elem_lazy
 
         key = self.key_added
-        layers = [f"layers/{key}", f"layers/{key}_std"][: len(prediction.are_sparse)]
+        layers = {f"layers/{key}{end}": sparse for end, sparse in prediction.layers.items()}
         latent = f"obsm/X_{key}"
         blocks = prediction.in_blocks()
         if self.n_done is None:
             self._write_about(about_genes, provenance)
-            self._make_arrays(layers, prediction.are_sparse, latent, *blocks)
+            self._make_arrays(layers, latent, *blocks)
             self._record(0)
         self._write_blocks([*layers, latent], *blocks, verbose)
         root = zarr.open_group(str(self.path), mode="r", zarr_format=_ZARR_FORMAT)
@@ -194,15 +195,14 @@ class Store:
 
     def _make_arrays(
         self,
-        layers: list[str],
-        are_sparse: list[bool],
+        layers: dict[str, bool],
         latent: str,
         imputed: dask.array.Array,
         latents: dask.array.Array,
     ) -> None:
         root = self._open()
         n_genes = imputed.shape[1]
-        for name, is_sparse in zip(layers, are_sparse, strict=True):
+        for name, is_sparse in layers.items():
             if is_sparse:
                 _make_csr(root, name, n_genes)
             else:
@@ -275,7 +275,7 @@ def _without_results(adata: AnnData, key_added: str) -> AnnData:
     """The same content, without copies, and without earlier results."""
     from anndata.experimental import read_elem_lazy
 
-    own = {key_added, f"{key_added}_std"}
+    own = {key_added + end for end in LAYER_ENDINGS}
     if adata.isbacked and adata.raw is not None:
         logger.warning("adata.raw is not copied to out: it would have to fit into memory.")
     result = AnnData(

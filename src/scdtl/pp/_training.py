@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     import dask.array
 
+    from scdtl.data._noise_of import NoiseName
     from scdtl.pp._store import Store
     from scdtl.pretrained import BulkWeights
 
@@ -53,7 +54,7 @@ class Cells:
     genes: pd.Index
     layer: str | None
     batch_key: str | None
-    noise: str
+    noise: NoiseName
     totals: np.ndarray | None = None
 
     @property

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from scipy import sparse
 
+    from scdtl.data._noise_of import Noise
     from scdtl.model import BulkDAE
     from scdtl.pretrained import BulkWeights
     from scdtl.tl.peers._peer import Peer
@@ -51,6 +52,7 @@ def evaluate(
     adata: AnnData,
     *,
     layer: str | None = None,
+    noise: Noise = "auto",
     methods: Sequence[str | Callable[[AnnData], Any]] | None = None,
     bulk: str | Path | BulkDAE | BulkWeights | AnnData | None = DEFAULT_BULK,
     batch_key: str | None = None,
@@ -73,6 +75,8 @@ def evaluate(
         other types are left out.
     layer
         Layer with the raw counts; ``None`` for ``adata.X``.
+    noise
+        As in :func:`scdtl.pp.impute`.
     methods
         Some of ``"observed"`` (no denoising), ``"mean profile"`` (of all cells), ``"scdtl"``,
         ``"knn smoothing"`` (15 neighbours), ``"alra"``, ``"magic"`` (needs magic-impute),

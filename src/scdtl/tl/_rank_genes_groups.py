@@ -14,7 +14,7 @@ from scipy import stats
 from scdtl.data._checks import check_names
 from scdtl.data._counts import find_counts
 from scdtl.data._features import is_gene
-from scdtl.data._raw_counts import canonical_csr, check_counts, is_own_result
+from scdtl.data._raw_counts import canonical_csr, check_counts, is_own_layer
 from scdtl.tl._quasi_likelihood import compare, sums_of_groups
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def _counts(
     """The counts to test, and the names of their genes."""
     genes = check_names(adata, layer=layer)
     if not use_raw:
-        if isinstance(layer, str) and is_own_result(adata.uns.get(layer.removesuffix("_std"))):
+        if isinstance(layer, str) and is_own_layer(adata, layer):
             raise ValueError(
                 f"adata.layers[{layer!r}] was written by scdtl.pp.impute, and imputed values are "
                 "no evidence: test the raw counts that it was given. Leave layer out if they are "
