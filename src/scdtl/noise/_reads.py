@@ -77,12 +77,14 @@ class Reads(NoiseModel):
     detection: torch.Tensor
     detection_curve: torch.Tensor
     spread: torch.Tensor
+    spread_if_expressed: torch.Tensor
 
     def __init__(self, n_genes: int):
         super().__init__()
         self.register_buffer("detection", torch.zeros(n_genes))
         self.register_buffer("detection_curve", torch.zeros(4))
         self.register_buffer("spread", torch.zeros(_N_BINS))
+        self.register_buffer("spread_if_expressed", torch.zeros(_N_BINS))
 
     @staticmethod
     def prepared(counts: sparse.csr_matrix) -> sparse.csr_matrix:
@@ -188,18 +190,11 @@ class Reads(NoiseModel):
         entries = torch.cat(parts).double()
         evidence, scores, truth = entries[:, :-2], entries[:, -2], entries[:, -1]
         self.detection_curve.copy_(logistic_fit(evidence, (truth > 0).double()))
-        predicted = _log1p_10k(scores)
-        squares = (truth - predicted).square()
-        of_bin = self._bin(predicted)
-        n = torch.bincount(of_bin, minlength=_N_BINS)
-        pooled = (
-            torch.bincount(of_bin, squares, minlength=_N_BINS) + _PSEUDO_ENTRIES * squares.mean()
-        )
-        self.spread.copy_((pooled / (n + _PSEUDO_ENTRIES)).sqrt())
-
-    @staticmethod
-    def _bin(predicted: torch.Tensor) -> torch.Tensor:
-        return (predicted / _BIN).long().clamp(0, _N_BINS - 1)
+        predicted, positive = _log1p_10k(scores), truth > 0
+        chance = torch.sigmoid(evidence @ self.detection_curve.double())
+        expressed = (predicted / chance.clamp(min=_MIN_CHANCE))[positive]
+        self.spread.copy_(_spread(predicted, truth))
+        self.spread_if_expressed.copy_(_spread(expressed, truth[positive]))
 
     def _evidence(
         self, scores: torch.Tensor, log_mean: torch.Tensor, counts: torch.Tensor
@@ -263,7 +258,7 @@ class Reads(NoiseModel):
         self, scores: torch.Tensor, log_mean: torch.Tensor, counts: torch.Tensor
     ) -> OnLogScale:
         predicted = _log1p_10k(scores)
-        return OnLogScale(predicted, self.spread[self._bin(predicted)], _per_10k(counts))
+        return OnLogScale(predicted, self.spread[_bin(predicted)], _per_10k(counts))
 
     def posterior(
         self, scores: torch.Tensor, log_mean: torch.Tensor, counts: torch.Tensor
@@ -274,31 +269,31 @@ class Reads(NoiseModel):
         of reads, :math:`c / (L / 10^4 + c)^2` for c of L reads. A zero, if the gene is expressed,
         stands for half a read.
         """
-        per_10k = _per_10k(counts)
-        predicted, value = _log1p_10k(scores), torch.log1p(counts * per_10k)
-        variance = self.spread[self._bin(predicted)].square()
-        of_value = counts.clamp(min=0.5) * (per_10k / (1 + per_10k * counts)).square()
+        per_10k, value = _per_10k(counts), torch.log1p(counts * _per_10k(counts))
+        chance = self._chance(scores, log_mean, counts)
+        expressed = _log1p_10k(scores) / chance.clamp(min=_MIN_CHANCE)
+        variance = self.spread_if_expressed[_bin(expressed)].square()
+        of_value = counts.clamp(min=_READS_OF_ZERO) * (per_10k / (1 + per_10k * counts)).square()
         weight = variance / (variance + of_value).clamp(min=1e-12)
-        expressed, _ = self.dropout(scores, log_mean, counts)
-        mean = torch.where(
-            counts > 0,
-            torch.lerp(predicted, value, weight),
-            expressed * torch.log1p(_READS_OF_ZERO * per_10k),
-        )
+        of_zero = chance * torch.log1p(_READS_OF_ZERO * per_10k)
+        mean = torch.where(counts > 0, torch.lerp(expressed, value, weight), of_zero)
         return OnLogScale(mean, (weight * of_value).sqrt(), per_10k)
 
     def dropout(
         self, scores: torch.Tensor, log_mean: torch.Tensor, counts: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The chance, by the other genes, of a count in a second measurement of the like."""
-        linear = torch.zeros_like(scores)
-        for coefficient, feature in zip(
-            self.detection_curve, self._evidence(scores, log_mean, counts), strict=True
-        ):
-            linear = linear + coefficient * feature
-        again = torch.sigmoid(linear).masked_fill(log_mean <= LOG_ZERO, 0)
-        if_expressed = torch.expm1(_log1p_10k(scores) / again.clamp(min=_MIN_CHANCE))
-        return torch.where(counts > 0, 0, again), if_expressed / _per_10k(counts)
+        chance = self._chance(scores, log_mean, counts)
+        if_expressed = torch.expm1(_log1p_10k(scores) / chance.clamp(min=_MIN_CHANCE))
+        return torch.where(counts > 0, 0, chance), if_expressed / _per_10k(counts)
+
+    def _chance(
+        self, scores: torch.Tensor, log_mean: torch.Tensor, counts: torch.Tensor
+    ) -> torch.Tensor:
+        """Of a count, by the other genes."""
+        evidence = self._evidence(scores, log_mean, counts)
+        linear = sum(c * x for c, x in zip(self.detection_curve, evidence, strict=True))
+        return torch.sigmoid(linear).masked_fill(log_mean <= LOG_ZERO, 0)
 
 
 def logistic_fit(features: torch.Tensor, outcome: torch.Tensor) -> torch.Tensor:
@@ -323,6 +318,18 @@ def logistic_fit(features: torch.Tensor, outcome: torch.Tensor) -> torch.Tensor:
         if step.abs().max() < 1e-6:
             break
     return beta
+
+
+def _bin(predicted: torch.Tensor) -> torch.Tensor:
+    return (predicted / _BIN).long().clamp(0, _N_BINS - 1)
+
+
+def _spread(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Root mean squared error around predictions of like height."""
+    squares, of_bin = (truth - predicted).square(), _bin(predicted)
+    n = torch.bincount(of_bin, minlength=_N_BINS) + _PSEUDO_ENTRIES
+    total = torch.bincount(of_bin, squares, minlength=_N_BINS) + _PSEUDO_ENTRIES * squares.mean()
+    return (total / n).sqrt()
 
 
 def _per_10k(counts: torch.Tensor) -> torch.Tensor:
