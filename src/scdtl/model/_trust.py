@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from scdtl._constants import REGISTRY_KEYS
+from scdtl.noise import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from scdtl.noise._base import Minibatch
     from scdtl.train._molecules import MoleculeSplitter
 
-_SIGNIFICANT = 1.645  # standard errors, one-sided 5 %
 _MIN_CELLS_TO_JUDGE = 10
 
 
@@ -59,21 +59,24 @@ def score(
     per gene (NaN below 20 held-out molecules); and for each gene whether it is above 0 by more
     than sampling error, as a one-sided test of the cells' gains says.
     """
-    n_genes = module.log_mean.shape[1]
-    model, mean_profile, gain_squared, evidence = torch.zeros(4, n_genes, dtype=torch.float64)
+    sums = torch.zeros(6, module.log_mean.shape[1], dtype=torch.float64)
     for scores, log_mean, counts, held_out in _scores(module, molecules):
         of_model, of_mean = module.noise.deviances(scores, log_mean, counts, held_out)
-        model += of_model.sum(0).cpu()
-        mean_profile += of_mean.sum(0).cpu()
-        gain_squared += (of_mean - of_model).square().sum(0).cpu()
-        evidence += module.noise.evidence(held_out).sum(0).double().cpu()
-    enough = evidence >= 1 - 1e-6
-    gain = mean_profile - model
-    trusted = enough & (gain > _SIGNIFICANT * gain_squared.sqrt())
-    explained = torch.where(enough, gain / mean_profile, torch.nan)
-    total = float(mean_profile.sum())
-    pooled = float(gain.sum()) / total if total > 0 else float("nan")
-    return pooled, explained.float().numpy(), trusted.numpy()
+        gain = of_mean - of_model
+        parts = (
+            of_mean,
+            gain,
+            gain.square(),
+            of_mean > 0,
+            module.noise.evidence(held_out),
+            module.noise.promise(scores, log_mean),
+        )
+        sums += torch.stack([part.sum(0).double().cpu() for part in parts])
+    tally = Tally(*sums)
+    explained = torch.where(tally.is_enough, tally.gain / tally.of_mean, torch.nan)
+    total = float(tally.of_mean.sum())
+    pooled = float(tally.gain.sum()) / total if total > 0 else float("nan")
+    return pooled, explained.float().numpy(), module.noise.trusted(tally).numpy()
 
 
 @torch.inference_mode()

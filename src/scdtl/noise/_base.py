@@ -7,15 +7,15 @@ the log of the mean profile. All that is made of scores and counts is the noise 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+import torch
 from torch import nn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import numpy as np
-    import torch
     from numpy.typing import NDArray
     from scipy import sparse
 
@@ -51,6 +51,34 @@ class Posterior(ABC):
         factor
             Scale of the count inside the logarithm, cells × 1.
         """
+
+
+class Tally(NamedTuple):
+    """What held-out data tell of each gene, in sums over entries.
+
+    Attributes
+    ----------
+    of_mean
+        Deviance under the mean profile.
+    gain, gain_squared
+        By how much that of the model is lower, and the squares of that.
+    n_entries
+        Entries with a deviance.
+    evidence, promise
+        As the noise model gives them.
+    """
+
+    of_mean: torch.Tensor
+    gain: torch.Tensor
+    gain_squared: torch.Tensor
+    n_entries: torch.Tensor
+    evidence: torch.Tensor
+    promise: torch.Tensor
+
+    @property
+    def is_enough(self) -> torch.Tensor:
+        """Whether a gene can be judged."""
+        return self.evidence >= 1 - 1e-6
 
 
 class NoiseModel(nn.Module, ABC):
@@ -181,6 +209,15 @@ class NoiseModel(nn.Module, ABC):
 
         0 where nothing was held out.
         """
+
+    @staticmethod
+    def promise(scores: torch.Tensor, log_mean: torch.Tensor) -> torch.Tensor:
+        """By how much each prediction, if it is right, is better than the mean."""
+        return torch.zeros_like(scores)
+
+    @abstractmethod
+    def trusted(self, tally: Tally) -> torch.Tensor:
+        """For each gene whether it is predicted better than by its mean."""
 
     @staticmethod
     @abstractmethod

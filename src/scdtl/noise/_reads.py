@@ -9,7 +9,7 @@ import torch
 from scipy import sparse
 
 from scdtl.data._counts import batch_totals
-from scdtl.noise._base import NoiseModel, Posterior
+from scdtl.noise._base import NoiseModel, Posterior, Tally
 from scdtl.noise._multinomial import LOG_ZERO, log_or_zero
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ _PSEUDO_ENTRIES = 20
 _MAX_LOG_RATIO = 5.0
 _READS_OF_ZERO = 0.5
 _MIN_CHANCE = 0.1
+_GENES_PER_STRATUM, _TRUSTED_CHANCE = 200, 0.85
 _RIDGE, _NEWTON_STEPS = 1.0, 25
 
 
@@ -234,6 +235,38 @@ class Reads(NoiseModel):
         errors = (_log1p_10k(scores) - held_out, _log1p_10k(log_mean) - held_out)
         of_model, of_mean = (error.nan_to_num(0.0).square().double() for error in errors)
         return of_model, of_mean
+
+    @staticmethod
+    def promise(scores: torch.Tensor, log_mean: torch.Tensor) -> torch.Tensor:
+        """Squared distance of prediction and mean, by which the squared error falls."""
+        return (_log1p_10k(scores) - _log1p_10k(log_mean)).square()
+
+    def trusted(self, tally: Tally) -> torch.Tensor:
+        """By empirical Bayes: a gene has few entries, and genes of like promise tell the same.
+
+        Within strata of promise, the gains of genes spread around a common multiple of their
+        promise. A gene is trusted if, after its own entries, as many unseen ones would be
+        predicted better than by its mean with a probability of 85 %.
+        """
+        n = tally.n_entries.clamp(min=1)
+        gain, promise = tally.gain / n, tally.promise
+        spread = tally.gain_squared / n - gain.square()
+        trusted = torch.zeros_like(tally.is_enough)
+        known = torch.nonzero(tally.is_enough).ravel()
+        ranked = known[torch.argsort(promise[known], stable=True)]
+        for genes in torch.tensor_split(ranked, max(1, len(ranked) // _GENES_PER_STRATUM)):
+            if not len(genes):
+                continue
+            of_entry = spread[genes].mean().clamp(min=1e-12)
+            error = of_entry / n[genes]
+            weight = promise[genes] / error
+            slope = (weight * gain[genes]).sum() / (weight * promise[genes]).sum().clamp(min=1e-12)
+            expected = slope * promise[genes]
+            between = ((gain[genes] - expected).square() - error).mean().clamp(min=1e-12)
+            posterior = (expected / between + gain[genes] / error) / (1 / between + 1 / error)
+            variance = 1 / (1 / between + 1 / error) + error
+            trusted[genes] = torch.special.ndtr(posterior / variance.sqrt()) > _TRUSTED_CHANCE
+        return trusted
 
     @staticmethod
     def evidence(held_out: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ import torch
 
 from scdtl.data._counts import batch_totals, gene_totals
 from scdtl.data._thin import thin
-from scdtl.noise._base import NoiseModel, Posterior
+from scdtl.noise._base import NoiseModel, Posterior, Tally
 from scdtl.noise._multinomial import log_or_zero, multinomial_nll
 from scdtl.noise._posterior import (
     dispersion_moments,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _SHOWN_FRACTION = (0.5, 0.9)
 _MIN_MOLECULES = 20
+_SIGNIFICANT = 1.645  # standard errors, one-sided 5 %
 _PSEUDOCOUNT = 0.5
 _BATCH_PSEUDOCOUNTS_PER_GENE = 5.0
 _MIN_VARIATION = 1e-3
@@ -232,6 +233,10 @@ class UMI(NoiseModel):
         rate = self._held_out_rate(scores, counts, held_out, moments)
         rate = rate * (library_size / rate.sum(1, keepdim=True).clamp(min=1e-12))
         return _deviance(held_out, rate), _deviance(held_out, library_size * log_mean.exp())
+
+    def trusted(self, tally: Tally) -> torch.Tensor:
+        """By a one-sided test of the gains of single entries."""
+        return tally.is_enough & (tally.gain > _SIGNIFICANT * tally.gain_squared.sqrt())
 
     @staticmethod
     def evidence(held_out: torch.Tensor) -> torch.Tensor:
