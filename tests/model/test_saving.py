@@ -258,7 +258,8 @@ def test_arguments_that_only_a_pickle_has_use_for_are_refused(small_model, tmp_p
 
 
 def test_the_setup_of_a_saved_model_can_be_read(saved, capsys):
-    assert SCDTL.load_registry(saved)["setup_args"] == {"layer": None, "batch_key": "batch"}
+    expected = {"layer": None, "batch_key": "batch", "noise": "umi"}
+    assert SCDTL.load_registry(saved)["setup_args"] == expected
     SCDTL.view_setup_args(saved)
     assert "'batch_key': 'batch'" in capsys.readouterr().out
 

@@ -56,8 +56,8 @@ def evidence_of(values: Any) -> dict[str, float]:
     cell, median over cells. ``ones``: share of the positive values that are at most 1.
     ``typical``: median of the positive values. ``n_rare`` and ``spread``: number of genes that 3
     cells to 20 % of the cells have, and the median of their variance over their mean: molecules
-    come one by one, with a variance near the mean, and reads in many copies. ``alike``: 1 if all
-    cells sum to the same, above 100,000.
+    come one by one, with a variance near the mean, and reads in many copies. ``size``: median
+    of the cells' sums. ``alike``: 1 if all cells sum to the same, above 100,000.
     """
     cells = np.unique(np.linspace(0, values.shape[0] - 1, MAX_CELLS).astype(int))
     counts = sparse.csr_matrix(values[cells] if values.shape[0] else values).astype(np.float64)
@@ -66,7 +66,13 @@ def evidence_of(values: Any) -> dict[str, float]:
     counts, n_stored = counts[n_stored > 0], n_stored[n_stored > 0]
     if not counts.nnz:
         nothing = dict.fromkeys(("whole", "smallest", "ones", "typical"), 1.0)
-        return nothing | {"scaled": 0.0, "n_rare": 0.0, "spread": float("nan"), "alike": 0.0}
+        return nothing | {
+            "scaled": 0.0,
+            "n_rare": 0.0,
+            "spread": float("nan"),
+            "size": 0.0,
+            "alike": 0.0,
+        }
     data, starts = counts.data, counts.indptr[:-1]
     smallest = np.minimum.reduceat(data, starts)
     sizes = np.add.reduceat(data, starts)
@@ -92,6 +98,7 @@ def evidence_of(values: Any) -> dict[str, float]:
         "typical": float(np.median(data)),
         "n_rare": float(rare.sum()),
         "spread": float(np.median(spread)) if rare.any() else float("nan"),
+        "size": float(np.median(sizes)),
         "alike": float(alike and np.median(sizes) > _LIKE_TPM),
     }
 
@@ -105,11 +112,11 @@ def recognised(evidence: dict[str, float]) -> Recognised:
         Of :func:`evidence_of`.
     """
     spread, ones, typical = (evidence[name] for name in ("spread", "ones", "typical"))
-    if evidence["alike"]:
-        is_reads, why = True, "all cells sum to the same, as in TPM"
-    elif evidence["smallest"] > 1:
-        is_reads = True
-        why = f"in half of the cells the smallest value above zero is {evidence['smallest']:g}"
+    if evidence["smallest"] > 1:
+        is_reads, smallest = True, evidence["smallest"]
+        why = f"in half of the cells the smallest value above zero is {smallest:g} or more"
+    elif evidence["alike"]:
+        is_reads, why = True, f"all cells sum to about {round(evidence['size'], -3):,.0f}"
     elif evidence["n_rare"] >= _MIN_RARE_GENES:
         is_reads = spread > _SPREAD_OF_READS
         why = f"the variance of rare genes is {spread:.2g} times their mean"

@@ -272,8 +272,9 @@ def note_oddities(counts: csr_matrix, noise: str = "umi") -> None:
         found = recognised(evidence_of(counts))
         if found.noise == "reads":
             logger.warning(
-                "The counts are whole numbers, but hardly numbers of molecules: %s. As UMIs, "
-                "scores and trusted genes mean nothing: give raw UMI counts, or noise='reads'.",
+                "The counts are whole numbers, but hardly numbers of molecules: %s, as in reads "
+                "or rounded TPM. Taken for UMIs, noise passes for signal, and scores and trusted "
+                "genes mean nothing: say noise='reads', or give UMI counts.",
                 found.why,
             )
 
