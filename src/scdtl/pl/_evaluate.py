@@ -8,7 +8,6 @@ import numpy as np
 
 from scdtl.pl._axes import BLUE, GREEN, GREY, ORANGE, PURPLE, one_panel
 from scdtl.pl._genes import LOWEST, draw_genes, finish_genes
-from scdtl.tl._measures import MEAN_PROFILE, WITH_POSTERIOR, held_out_of
 
 if TYPE_CHECKING:
     import os
@@ -57,7 +56,7 @@ def evaluate(
     >>> axes = scdtl.pl.evaluate(evaluation, show=False)
     """
     _check_evaluation(evaluation)
-    held_out = held_out_of(evaluation.scores)
+    held_out = evaluation.held_out
     main = held_out.measures[0]
     scores = evaluation.scores[main.column]
     with one_panel(ax, show, save, size=(7, 1.5 + 0.4 * len(scores))) as ax:
@@ -173,9 +172,10 @@ def _check_evaluation(evaluation: object) -> None:
 
 
 def _gene_axis(evaluation: Evaluation) -> str:
-    return f"{held_out_of(evaluation.scores).gene_score} (0 its mean)"
+    return f"{evaluation.held_out.gene_score} (0 its mean)"
 
 
 def _colour(name: str) -> str:
-    colours = {"scdtl": BLUE, "observed": GREY, MEAN_PROFILE: GREY}
-    return colours.get(name.removesuffix(WITH_POSTERIOR), ORANGE)
+    if name.startswith(("observed", "mean profile")):
+        return GREY
+    return BLUE if name == "scdtl" else ORANGE

@@ -144,7 +144,7 @@ def evaluate(
     >>> adata = scdtl.datasets.pbmc68k_counts()
     >>> evaluation = scdtl.tl.evaluate(adata, methods=["observed", "mean profile"])
     >>> evaluation.scores["poisson_score"].round(2).to_dict()
-    {'observed': 0.0, 'mean profile': 0.48, 'mean profile + posterior': 0.49}
+    {'observed': 0.0, 'mean profile': 0.48, 'mean profile + posterior': 0.56}
     >>> scdtl.tl.evaluate(adata).to_html("evaluation.html")  # doctest: +SKIP
     """
     counts, found = check_input(adata, layer=layer, batch_key=batch_key, noise=noise)
@@ -157,6 +157,8 @@ def evaluate(
     n_held_out = np.zeros(adata.n_vars)
     if verbose is None:
         verbose = logger.isEnabledFor(logging.WARNING)
+    if verbose and noise == "auto":
+        logger.info("Counts taken for %s: %s.", found.noise.replace("umi", "UMIs"), found.why)
     start = bulk
     if "scdtl" in peers and are_samples(bulk):  # trained once, and not for each split
         with local_seed(random_state):

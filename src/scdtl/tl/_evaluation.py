@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+    from scdtl.tl._measures import HeldOut
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
@@ -76,6 +78,11 @@ class Evaluation:
     def main_method(self) -> str:
         """The method that verdict and figures are about, which is scdtl or else the best one."""
         return main_method(self.scores)
+
+    @property
+    def held_out(self) -> HeldOut:
+        """What was held out, and how words and figures speak of its scores."""
+        return held_out_of(self.scores)
 
     def plot(
         self,
@@ -144,7 +151,7 @@ class Evaluation:
         return (
             f"{self.settings['n_cells']:,} cells × {self.settings['n_genes']:,} genes, "
             f"{100 * self.settings['held_out_fraction']:g} % of the "
-            f"{held_out_of(self.scores).unit} held out, "
+            f"{self.held_out.unit} held out, "
             f"{n_splits} split{'s' if n_splits > 1 else ''}"
         )
 

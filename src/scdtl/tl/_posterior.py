@@ -42,8 +42,8 @@ def with_posterior(rates: Rates, counts: sparse.csr_matrix) -> Rates:
     >>> from scipy.sparse import csr_matrix
     >>> from scdtl.tl._posterior import with_posterior
     >>> with_posterior(np.ones((2, 2)), csr_matrix([[9.0, 1.0], [0.0, 4.0]])).round(2)
-    array([[6.39, 1.67],
-           [0.47, 2.94]], dtype=float32)
+    array([[7.3 , 2.23],
+           [1.3 , 2.95]], dtype=float32)
     """
     depth = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
     profile = gene_totals(counts) / max(depth.sum(), 1.0)

@@ -8,7 +8,7 @@ import io
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from scdtl.tl._measures import MEAN_PROFILE, held_out_of
+from scdtl.tl._measures import MEAN_PROFILE
 from scdtl.tl._verdict import main_method
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def page(evaluation: Evaluation) -> str:
     versions = {
         name: version(name) for name in dict.fromkeys((*_VERSIONS_OF, *evaluation.packages))
     }
-    main, held_out = main_method(scores), held_out_of(scores)
+    main, held_out = main_method(scores), evaluation.held_out
     about = {measure.column: measure.about for measure in held_out.measures}
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -108,8 +108,7 @@ def _gene_figure(evaluation: Evaluation, main: str) -> Figure:
     from scdtl.pl import evaluate_genes
     from scdtl.pl._evaluate import draw_distribution
 
-    scores = evaluation.scores
-    ranked = held_out_of(scores).measures[0].ranked(scores).index
+    ranked = evaluation.held_out.measures[0].ranked(evaluation.scores).index
     others = [name for name in ranked if name not in (main, "observed", MEAN_PROFILE)]
     figure = _figure(10, 4.5)
     left, right = figure.subplots(1, 2)

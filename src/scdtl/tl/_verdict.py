@@ -111,7 +111,12 @@ def _against(name: str, floor: str, rivals: dict[Measure, pd.Series]) -> str:
             lead = measure.lead(ranked[name], ranked[floor])
             outcome = "wins" if lead > 0 else "loses" if lead < 0 else "is level in"
             outcomes[outcome].append(measure.name)
-    told = [f"{verb} {_listed(names)}" for verb, names in outcomes.items() if names]
+    n_told = sum(map(len, outcomes.values()))
+    told = [
+        f"{verb} {'every measure' if len(names) == n_told > 1 else _listed(names)}"
+        for verb, names in outcomes.items()
+        if names
+    ]
     return f"Against the {floor} {name} {'; '.join(told)}."
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scdtl.tl._scores import per_10k
 from scdtl.tl.peers._magic import diffused
 from scdtl.tl.peers._peer import Logs, Options, Peer, scaled_to_library_size
 
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 def magic_on_logs(cells: AnnData, options: Options, t: int | str = 3) -> Rates | Logs:
     """MAGIC on log1p of counts per 10,000, the other transformation that its authors name."""
     logs = diffused(scaled_to_library_size(cells.X, 1e4).log1p(), options.seed, t)
-    return Logs(logs) if options.noise == "reads" else np.expm1(logs)
+    if options.noise == "reads":
+        return Logs(logs)
+    rates = np.expm1(logs)  # which sum to less: means of logarithms lie below those of counts
+    return rates * per_10k(rates)[:, None]
 
 
 PEER = Peer(
