@@ -232,6 +232,7 @@ def test_words_plot_and_page_are_about_entries(evaluation, tmp_path):
     assert "correlation r" in ax.get_xlabel()
     points = scdtl.pl.evaluate_genes(evaluation, show=False)
     assert "squared error explained" in points.get_ylabel()
+    assert points.get_xlabel() == "counts per cell"
     plt.close("all")
     evaluation.to_html(tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -82,9 +82,9 @@ def evaluate_genes(
     show: bool | None = None,
     save: str | os.PathLike[str] | None = None,
 ) -> Axes:
-    """Draw the deviance, or of reads the squared error, explained of each gene.
+    """Draw how much of each gene a method explains, against the gene's mean count.
 
-    Against the gene's mean count, by one method.
+    That is the share of its deviance, or of reads of its squared error, beyond the mean's.
 
     Parameters
     ----------

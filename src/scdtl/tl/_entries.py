@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from scdtl import metrics
-from scdtl.tl._scores import check_rates, dense, mean_of_logs, of_numbers, per_10k
+from scdtl.tl._scores import check_rates_of, dense, mean_of_logs, of_numbers, per_10k
 from scdtl.tl.peers._peer import Logs
 
 if TYPE_CHECKING:
@@ -98,10 +98,10 @@ class Entries:
             logarithms.
         """
         if isinstance(predicted, Logs):
-            check_rates(name, predicted.values, self.kept)
+            check_rates_of(name, predicted.values, self.kept)
             logs = self._at(predicted.values)
         else:
-            check_rates(name, predicted, self.kept)
+            check_rates_of(name, predicted, self.kept)
             factor = np.repeat(per_10k(predicted), np.diff(self.held_out.indptr))
             logs = np.log1p(self._at(predicted) * factor)
         detection = logs

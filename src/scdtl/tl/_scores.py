@@ -94,7 +94,7 @@ class Molecules:
         rates
             Expected expression, cells × genes, not negative, of any library size per cell.
         """
-        check_rates(name, rates, self.kept)
+        check_rates_of(name, rates, self.kept)
         explained = metrics.gene_deviance_explained(self.held_out, rates, self.kept, MIN_MOLECULES)
         predicted = log_cp10k(rates)
         enough = self.n_held_out >= MIN_MOLECULES
@@ -109,7 +109,7 @@ class Molecules:
         }, explained
 
 
-def check_rates(name: str, rates: Rates, kept: sparse.csr_matrix) -> None:
+def check_rates_of(name: str, rates: Rates, kept: sparse.csr_matrix) -> None:
     """Refuse what are no rates of the kept counts.
 
     Parameters
