@@ -28,6 +28,7 @@ METHODS = {
     "neighbour-sum-30": "neighbour sum 30",
     "magic": "MAGIC",
     "magic-auto": "MAGIC, t auto",
+    "magic on logs": "MAGIC on logs",
     "cellmapper": "CellMapper",
     "alra": "ALRA",
     "recode": "RECODE",

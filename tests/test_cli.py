@@ -571,6 +571,15 @@ def test_evaluate_prints_scores_and_verdict_and_writes_a_page(toy_file, capsys):
     assert f"wrote {page}" in captured.err
 
 
+def test_evaluate_of_reads_prints_scores_of_entries(toy_file, capsys):
+    words = ["--noise", "reads", "--methods", "observed,mean profile"]
+    assert main(["evaluate", str(toy_file), *words]) == 0
+    printed = capsys.readouterr().out
+    assert "dropout_auc" in printed
+    assert "poisson_score" not in printed
+    assert printed.splitlines()[-1].startswith("The correlation r of mean profile is")
+
+
 def test_every_option_reaches_evaluate(toy_file, monkeypatch, capsys):
     seen = []
 
@@ -580,13 +589,14 @@ def test_every_option_reaches_evaluate(toy_file, monkeypatch, capsys):
 
     monkeypatch.setattr("scdtl.tl.evaluate", evaluate)
     words = "--layer counts --bulk none --batch-key batch --methods scdtl,magic --quiet"
-    words += " --held-out-fraction 0.2 --splits 3 --random-state 7 --max-epochs 4"
+    words += " --held-out-fraction 0.2 --splits 3 --random-state 7 --max-epochs 4 --noise reads"
     assert main(["evaluate", str(toy_file), *words.split()]) == 1
     assert main(["evaluate", str(toy_file)]) == 1
     assert capsys.readouterr().err == "scdtl: error: seen enough\n" * 2
     given, by_default = seen
     assert given == {
         "layer": "counts",
+        "noise": "reads",
         "bulk": None,
         "batch_key": "batch",
         "methods": ["scdtl", "magic"],

@@ -88,7 +88,7 @@ def poisson_deviance(counts: Matrix, rates: Matrix, axis: Axis = None) -> float 
     array([1.595, 0.655])
     """
     _check_axis(axis)
-    _check_rates(counts, rates)
+    check_rates(counts, rates)
     return _mean(_deviance_sum(counts, rates, axis=axis), counts.shape, axis)
 
 
@@ -138,8 +138,8 @@ def poisson_score(held_out: Matrix, rates: Matrix, observed: Matrix) -> float:
     >>> scdtl.metrics.poisson_score(held_out, held_out, observed)
     1.0
     """
-    _check_rates(held_out, rates)
-    _check_rates(held_out, observed, name="observed")
+    check_rates(held_out, rates)
+    check_rates(held_out, observed, name="observed")
     no_denoising = _loss(held_out, observed)
     perfect = _loss(held_out, held_out)
     if no_denoising == perfect:
@@ -190,8 +190,8 @@ def gene_deviance_explained(
     >>> explained.shape
     (40,)
     """
-    _check_rates(held_out, rates)
-    _check_rates(held_out, observed, name="observed")
+    check_rates(held_out, rates)
+    check_rates(held_out, observed, name="observed")
     library_size = _row_sums(held_out)
     profile = gene_totals(observed) + _PSEUDOCOUNT
     baseline = library_size[:, None] * (profile / profile.sum())
@@ -489,7 +489,16 @@ def _check_axis(axis: object) -> None:
         raise ValueError(f"axis must be None, 0 (per gene) or 1 (per cell), not {axis!r}.")
 
 
-def _check_rates(counts: Matrix, rates: Matrix, name: str = "rates") -> None:
+def check_rates(counts: Matrix, rates: Matrix, name: str = "rates") -> None:
+    """Refuse what are no rates of these counts.
+
+    Parameters
+    ----------
+    counts, rates
+        Cells × genes.
+    name
+        What a message calls the rates.
+    """
     _check_shapes(counts, rates, f"counts and {name}")
     for matrix, label in ((counts, "counts"), (rates, name)):
         values = sparse.coo_array(matrix).data if sparse.issparse(matrix) else np.asarray(matrix)

@@ -41,7 +41,7 @@ def test_points_are_the_deviance_explained_of_scored_genes(method, evaluation):
 
 def test_the_distribution_counts_each_scored_gene(evaluation):
     _, ax = plt.subplots()
-    draw_distribution(ax, evaluation.genes, ["scdtl", "magic"])
+    draw_distribution(ax, evaluation, ["scdtl", "magic"])
     for steps, name in zip(ax.patches, ["scdtl", "magic"], strict=True):
         assert steps.get_label() == name
         assert steps.get_data().values.sum() == evaluation.genes[name].notna().sum()

@@ -27,9 +27,9 @@ def add_to(commands: Any) -> None:
     """
     command = commands.add_parser(
         "evaluate",
-        help="measure on held-out molecules how good imputation is",
-        description="Hold out molecules, let each method predict them from the others, and print "
-        "the scores and what they say. The input stays as it is.",
+        help="measure on held-out counts how good imputation is",
+        description="Hold out molecules (of reads: entries), let each method predict them from "
+        "the others, and print the scores and what they say. The input stays as it is.",
     )
     add = command.add_argument
     add_data(add)
@@ -37,14 +37,16 @@ def add_to(commands: Any) -> None:
         "--methods",
         type=_names,
         metavar="A,B",
-        help=f"some of: {', '.join(NAMES)} (default: those that are installed and not slow)",
+        help=f"some of: {', '.join(NAMES)} (default: those that are installed, not slow, and "
+        "meant for such counts)",
     )
     add(
         "--held-out-fraction",
         type=float,
         default=0.1,
         metavar="P",
-        help="share of the molecules to hold out (default: %(default)s)",
+        help="share of the molecules, or of reads of the entries, to hold out "
+        "(default: %(default)s)",
     )
     add("--splits", type=int, default=1, metavar="N", help="default: %(default)s")
     add("--max-epochs", type=int, metavar="N", help="of scdtl (default: by cells)")
@@ -72,6 +74,7 @@ def _run(options: argparse.Namespace) -> None:
         evaluation = evaluate(
             adata,
             layer=options.layer,
+            noise=options.noise,
             methods=options.methods,
             bulk=bulk,
             batch_key=options.batch_key,

@@ -1,4 +1,4 @@
-"""Figures of an evaluation: which method predicts held-out molecules, and for which genes."""
+"""Figures of an evaluation: which method predicts what it did not see, and for which genes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from scdtl.pl._genes import LOWEST, draw_genes, finish_genes
 if TYPE_CHECKING:
     import os
 
-    import pandas as pd
     from matplotlib.axes import Axes
 
     from scdtl.tl import Evaluation
@@ -25,7 +24,9 @@ def evaluate(
     show: bool | None = None,
     save: str | os.PathLike[str] | None = None,
 ) -> Axes:
-    """Draw the Poisson score of each method as a bar, the first one on top.
+    """Draw the main score of each method as a bar, the first one on top.
+
+    That is the Poisson score, or of reads the correlation with held-out entries.
 
     Parameters
     ----------
@@ -55,7 +56,9 @@ def evaluate(
     >>> axes = scdtl.pl.evaluate(evaluation, show=False)
     """
     _check_evaluation(evaluation)
-    scores = evaluation.scores["poisson_score"]
+    held_out = evaluation.held_out
+    main = held_out.measures[0]
+    scores = evaluation.scores[main.column]
     with one_panel(ax, show, save, size=(7, 1.5 + 0.4 * len(scores))) as ax:
         bars = ax.barh(
             scores.index.astype(str),
@@ -65,7 +68,7 @@ def evaluate(
         ax.bar_label(bars, ["–" if np.isnan(x) else f"{x:.3f}" for x in scores], padding=3)
         ax.invert_yaxis()
         ax.axvline(0, color="black", linewidth=0.8)
-        ax.set(title="Held-out molecules predicted", xlabel="Poisson score (0 no denoising)")
+        ax.set(title=f"Held-out {held_out.unit} predicted", xlabel=held_out.axis)
         ax.margins(x=0.15)
         ax.spines[["top", "right"]].set_visible(False)
     return ax
@@ -79,7 +82,9 @@ def evaluate_genes(
     show: bool | None = None,
     save: str | os.PathLike[str] | None = None,
 ) -> Axes:
-    """Draw the deviance explained of each gene by a method against its mean count.
+    """Draw how much of each gene a method explains, against the gene's mean count.
+
+    That is the share of its deviance, or of reads of its squared error, beyond the mean's.
 
     Parameters
     ----------
@@ -127,24 +132,24 @@ def evaluate_genes(
             explained,
             threshold=0,
             title=f"{name}: each gene",
-            ylabel="deviance explained (0 its mean)",
+            ylabel=_gene_axis(evaluation),
         )
     return ax
 
 
-def draw_distribution(ax: Axes, genes: pd.DataFrame, methods: list[str]) -> None:
-    """Draw how many genes have which deviance explained, a line per method.
+def draw_distribution(ax: Axes, evaluation: Evaluation, methods: list[str]) -> None:
+    """Draw how many genes have how much explained, a line per method.
 
     Parameters
     ----------
     ax
         Where to draw.
-    genes
-        Table of an :class:`scdtl.tl.Evaluation`.
+    evaluation
+        What :func:`scdtl.tl.evaluate` returned.
     methods
         Which methods; their lines differ in colour and in dashes.
     """
-    values = genes[methods].clip(lower=LOWEST)
+    values = evaluation.genes[methods].clip(lower=LOWEST)
     highest = np.nan_to_num(values.to_numpy(dtype=float), nan=0.0).max(initial=0.1)
     edges = np.linspace(LOWEST, highest, 50)
     styles = [("-", BLUE), ("--", ORANGE), (":", GREEN), ("-.", PURPLE)]
@@ -153,7 +158,7 @@ def draw_distribution(ax: Axes, genes: pd.DataFrame, methods: list[str]) -> None
         numbers, _ = np.histogram(values[name].dropna(), edges)
         ax.stairs(numbers, edges, color=colour, linestyle=style, linewidth=1.6, label=name)
     ax.axvline(0, color="black", linewidth=0.8)
-    ax.set(title="All genes", xlabel="deviance explained (0 its mean)", ylabel="genes")
+    ax.set(title="All genes", xlabel=_gene_axis(evaluation), ylabel="genes")
     ax.legend(frameon=False)
     ax.spines[["top", "right"]].set_visible(False)
 
@@ -166,5 +171,11 @@ def _check_evaluation(evaluation: object) -> None:
         )
 
 
+def _gene_axis(evaluation: Evaluation) -> str:
+    return f"{evaluation.held_out.gene_score} (0 its mean)"
+
+
 def _colour(name: str) -> str:
-    return {"scdtl": BLUE, "observed": GREY, "mean profile": GREY}.get(name, ORANGE)
+    if name.startswith(("observed", "mean profile")):
+        return GREY
+    return BLUE if name == "scdtl" else ORANGE

@@ -1,4 +1,4 @@
-"""Genes as points: how well each is predicted against how many molecules it has."""
+"""Genes as points: how well each is predicted against how many counts it has."""
 
 from __future__ import annotations
 
@@ -64,5 +64,5 @@ def finish_genes(
     n_below = int((explained < LOWEST).sum())
     noun = "gene" if n_below == 1 else "genes"
     below = f"\n({n_below} {noun} below {LOWEST} drawn there)" if n_below else ""
-    ax.set(title=title, xlabel="molecules per cell", ylabel=f"{ylabel}{below}")
+    ax.set(title=title, xlabel="counts per cell", ylabel=f"{ylabel}{below}")
     ax.spines[["top", "right"]].set_visible(False)

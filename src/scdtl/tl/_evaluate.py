@@ -1,4 +1,4 @@
-"""evaluate(): molecular cross-validation of imputation on the user's own counts."""
+"""evaluate(): cross-validation of imputation on the user's own counts."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ from scdtl._settings import only_warnings
 from scdtl.data._checks import check_input
 from scdtl.data._counts import gene_totals
 from scdtl.data._features import genes_only
-from scdtl.data._thin import thin
 from scdtl.model._bulk_weights import are_samples, as_weights
+from scdtl.tl._entries import Entries
 from scdtl.tl._evaluation import Evaluation
-from scdtl.tl._scores import Split
+from scdtl.tl._measures import WITH_POSTERIOR
+from scdtl.tl._posterior import are_counts, with_posterior
+from scdtl.tl._scores import Molecules
 from scdtl.tl.peers._chosen import chosen
 from scdtl.tl.peers._peer import Options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from scipy import sparse
+    from numpy.typing import NDArray
 
     from scdtl.data._noise_of import Noise
     from scdtl.model import BulkDAE
@@ -62,11 +64,18 @@ def evaluate(
     verbose: bool | None = None,
     **impute_kwargs: Any,
 ) -> Evaluation:
-    """Measure on your own counts how well imputation predicts molecules that it did not see.
+    r"""Measure on your own counts how well imputation predicts what it did not see.
 
-    Molecular cross-validation: every molecule is held out with probability `held_out_fraction`.
-    Each method gets the other molecules only, and its rates, scaled to the cell's number of
-    held-out molecules, are scored on these. ``adata`` stays as it is.
+    Of UMIs every molecule is held out with probability `held_out_fraction`: molecular
+    cross-validation. Each method gets the other molecules only, and its rates, scaled to the
+    cell's number of held-out molecules, are scored on these: as the method gave them, and, in a
+    row of its own, with the gamma-Poisson posterior that scdtl has built in.
+
+    Of reads, which are copies of few molecules, every entry is held out with that probability,
+    zeros too: it is zero in what the methods get, and they are scored on log1p of counts per
+    10,000 at these entries.
+
+    ``adata`` stays as it is.
 
     Parameters
     ----------
@@ -79,19 +88,20 @@ def evaluate(
         As in :func:`scdtl.pp.impute`.
     methods
         Some of ``"observed"`` (no denoising), ``"mean profile"`` (of all cells), ``"scdtl"``,
-        ``"knn smoothing"`` (15 neighbours), ``"alra"``, ``"magic"`` (needs magic-impute),
-        ``"cellmapper"`` (needs cellmapper) and ``"scvi"`` (slow); or functions of your own that
-        take an AnnData with the kept molecules in ``X`` (CSR) and return rates, cells × genes, not
-        negative and on a linear scale.
-        ``None`` for all named ones that are installed, but ``"scvi"``.
+        ``"knn smoothing"`` (15 neighbours), ``"alra"``, ``"magic"`` and ``"magic on logs"``
+        (need magic-impute), ``"cellmapper"`` (needs cellmapper) and ``"scvi"`` (slow); or
+        functions of your own that take an AnnData with the kept counts in ``X`` (CSR) and return
+        rates, cells × genes, not negative and on a linear scale.
+        ``None`` for all named ones that are installed, but ``"scvi"`` and, of UMIs,
+        ``"magic on logs"``.
     bulk
         As in :func:`scdtl.pp.impute`; for ``"scdtl"``.
     batch_key
         Column of ``obs`` with the batch of each cell; for ``"scdtl"`` and ``"scvi"``.
     held_out_fraction
-        Probability of a molecule to be held out, between 0 and 1.
+        Probability of a molecule, or of reads of an entry, to be held out, between 0 and 1.
     n_splits
-        How often the molecules are split anew; scores are means over the splits.
+        How often the counts are split anew; scores are means over the splits.
     random_state
         Seed. Split number i (from 0) is that of seed ``random_state + i``.
     verbose
@@ -113,8 +123,16 @@ def evaluate(
 
     Notes
     -----
-    The methods see fewer molecules than you have, so each is a little better on all of them.
-    Peers are run as published: the rates they give are scored as they are.
+    The methods see less than you have, so each is a little better on all of it.
+
+    Rows called ``"... + posterior"`` are of UMIs: the rates that a method gave, scaled to the
+    cell's library size and corrected by the cell's own count :math:`c` to
+    :math:`\\mu (1 + \varphi c) / (1 + \varphi \\mu)`, with the dispersion :math:`\varphi` of each
+    gene by moments. ``"mean profile + posterior"`` is what each gene's mean and the cell's own
+    counts tell, and the least that imputation has to beat.
+
+    Of reads, the mean profile is the mean of each gene's logarithms, and scdtl is asked with
+    ``own_counts=False``, as what is held out was not measured.
 
     References
     ----------
@@ -126,19 +144,21 @@ def evaluate(
     >>> adata = scdtl.datasets.pbmc68k_counts()
     >>> evaluation = scdtl.tl.evaluate(adata, methods=["observed", "mean profile"])
     >>> evaluation.scores["poisson_score"].round(2).to_dict()
-    {'observed': 0.0, 'mean profile': 0.48}
+    {'observed': 0.0, 'mean profile': 0.48, 'mean profile + posterior': 0.56}
     >>> scdtl.tl.evaluate(adata).to_html("evaluation.html")  # doctest: +SKIP
     """
     counts, found = check_input(adata, layer=layer, batch_key=batch_key, noise=noise)
     adata = genes_only(adata)
     _check_settings(held_out_fraction, n_splits, random_state, impute_kwargs)
-    peers = chosen(methods)
+    peers = chosen(methods, found.noise)
     obs = adata.obs[[]] if batch_key is None else adata.obs[[batch_key]]
     scores: list[pd.DataFrame] = []
     explained: list[pd.DataFrame] = []
     n_held_out = np.zeros(adata.n_vars)
     if verbose is None:
         verbose = logger.isEnabledFor(logging.WARNING)
+    if verbose and noise == "auto":
+        logger.info("Counts taken for %s: %s.", found.noise.replace("umi", "UMIs"), found.why)
     start = bulk
     if "scdtl" in peers and are_samples(bulk):  # trained once, and not for each split
         with local_seed(random_state):
@@ -147,20 +167,19 @@ def evaluate(
     with tqdm(total=n_runs, desc="Evaluating", unit="method", disable=not verbose) as bar:
         for i in range(n_splits):
             options = Options(
-                random_state + i, batch_key, start, {"verbose": False} | dict(impute_kwargs)
+                random_state + i, batch_key, start, {"verbose": False} | impute_kwargs, found.noise
             )
-            split = _split(counts, held_out_fraction, options.seed)
+            hold_out = Entries.split if found.noise == "reads" else Molecules.split
+            split = hold_out(counts, held_out_fraction, options.seed)
             n_held_out += split.n_held_out / n_splits
             rows, columns = {}, {}
             for name, peer in peers.items():
                 bar.set_postfix_str(name)
                 # A copy for each, so that none can change what the next one gets.
                 cells = AnnData(split.kept.copy(), obs=obs.copy(), var=adata.var[[]].copy())
-                with only_warnings():
-                    rates, seconds = _timed(peer, cells, options)
+                for line, row, column in _scored(name, peer, cells, options, split):
+                    rows[line], columns[line] = row, column
                 bar.update()
-                row, columns[name] = split.score(name, rates)
-                rows[name] = row | {"seconds": seconds}
             scores.append(pd.DataFrame.from_dict(rows, orient="index"))
             explained.append(pd.DataFrame(columns, index=adata.var_names))
     genes = sum(explained[1:], explained[0]) / n_splits  # NaN unless scored in every split
@@ -173,6 +192,7 @@ def evaluate(
             "n_cells": adata.n_obs,
             "n_genes": adata.n_vars,
             "layer": layer,
+            "noise": found.noise,
             "methods": list(peers),
             "bulk": bulk if bulk is None or isinstance(bulk, str) else _described(bulk),
             "batch_key": batch_key,
@@ -185,19 +205,20 @@ def evaluate(
     )
 
 
-def _split(counts: sparse.csr_matrix, held_out_fraction: float, seed: int) -> Split:
-    kept, held_out = (
-        part.copy() for part in thin(counts, 1 - held_out_fraction, np.random.default_rng(seed))
-    )
-    # thin() leaves both parts with the zeros of the other: whoever looks sees where they lie.
-    kept.eliminate_zeros()
-    held_out.eliminate_zeros()
-    if not (kept.nnz and held_out.nnz):
-        raise ValueError(
-            f"held_out_fraction {held_out_fraction} of {int(counts.sum())} molecules leaves "
-            "none on one side: give more cells, or another held_out_fraction."
-        )
-    return Split(kept, held_out)
+def _scored(
+    name: str, peer: Peer, cells: AnnData, options: Options, split: Molecules | Entries
+) -> Iterator[tuple[str, dict[str, float], NDArray[np.floating]]]:
+    """Row and column of a method as it is and, of UMIs, with the posterior."""
+    with only_warnings():
+        predicted, seconds = _timed(peer, cells, options)
+    row, column = split.score(name, predicted)
+    yield name, row | {"seconds": seconds}, column
+    if isinstance(split, Entries) or peer.has_posterior or are_counts(predicted, split.kept):
+        return
+    predicted = with_posterior(predicted, split.kept)
+    name += WITH_POSTERIOR
+    row, column = split.score(name, predicted)
+    yield name, row | {"seconds": seconds}, column
 
 
 def _timed(peer: Peer, cells: AnnData, options: Options) -> tuple[Any, float]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scdtl._files import written_whole
+from scdtl.tl._measures import held_out_of
 from scdtl.tl._verdict import main_method, verdict
 
 if TYPE_CHECKING:
@@ -16,28 +17,39 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+    from scdtl.tl._measures import HeldOut
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
-    """Scores of imputation methods on held-out molecules; made by :func:`scdtl.tl.evaluate`.
+    """Scores of imputation methods on what they did not see; made by :func:`scdtl.tl.evaluate`.
 
     Parameters
     ----------
     scores
-        One row per method, means over the splits. ``poisson_score``
+        One row per method, means over the splits, and ``seconds`` of one split. NaN where there
+        is nothing to score or, for correlations, all predictions are equal.
+
+        Of UMIs: ``poisson_score``
         (:func:`scdtl.metrics.poisson_score`: 0 no denoising, 1 the held-out molecules
         themselves); ``gene_deviance_explained``, mean over genes
         (:func:`scdtl.metrics.gene_deviance_explained`: 0 the mean profile); ``mse_score``,
         1 - MSE / MSE of no denoising on log1p of counts per 10,000, which favours rates
         sharper than the true ones, as the logarithm of few molecules lies below that of their
         mean; ``gene_r`` and ``cell_r``,
-        medians over genes and cells of the Pearson correlation on the same scale; ``seconds``
-        of one split. Means and medians over genes take those with at least 20 held-out
-        molecules. NaN where there is none or, for correlations, all predictions are equal.
+        medians over genes and cells of the Pearson correlation on the same scale. Means and
+        medians over genes take those with at least 20 held-out molecules.
+
+        Of reads, on log1p of counts per 10,000 at the held-out entries: ``r`` and ``rmse``,
+        Pearson correlation and root mean squared error; ``r_nonzero`` and ``rmse_nonzero``, the
+        same at those that are not zero; ``dropout_auc``, how well these are told from zeros
+        (area under the ROC curve); ``gene_error_explained``, mean over genes of the share of the
+        squared error that is explained beyond the mean of the gene's logarithms.
     genes
-        One row per gene: for each method the deviance explained, mean over the splits, NaN if
-        fewer than 20 molecules were held out in one of them; ``n_held_out``, the gene's held-out
-        molecules per split; ``mean_count``, its molecules per cell in the counts given.
+        One row per gene: for each method the deviance, or of reads the squared error, explained,
+        mean over the splits, NaN if fewer than 20 molecules, or of reads 5 entries that are not
+        zero, were held out in one of them; ``n_held_out``, how many were per split;
+        ``mean_count``, the gene's counts per cell in the counts given.
     settings
         The arguments of the call and the size of the data.
     packages
@@ -49,7 +61,7 @@ class Evaluation:
     >>> adata = scdtl.datasets.toy()
     >>> evaluation = scdtl.tl.evaluate(adata, methods=["observed", "mean profile"])
     >>> list(evaluation.scores.index)
-    ['observed', 'mean profile']
+    ['observed', 'mean profile', 'mean profile + posterior']
     """
 
     scores: pd.DataFrame
@@ -67,13 +79,18 @@ class Evaluation:
         """The method that verdict and figures are about, which is scdtl or else the best one."""
         return main_method(self.scores)
 
+    @property
+    def held_out(self) -> HeldOut:
+        """What was held out, and how words and figures speak of its scores."""
+        return held_out_of(self.scores)
+
     def plot(
         self,
         ax: Axes | None = None,
         show: bool | None = None,
         save: str | os.PathLike[str] | None = None,
     ) -> Axes:
-        """Draw the Poisson score of each method as a bar.
+        """Draw the main score of each method as a bar: the Poisson score, or of reads r.
 
         Parameters
         ----------
@@ -133,7 +150,8 @@ class Evaluation:
         n_splits = self.settings["n_splits"]
         return (
             f"{self.settings['n_cells']:,} cells × {self.settings['n_genes']:,} genes, "
-            f"{100 * self.settings['held_out_fraction']:g} % of the molecules held out, "
+            f"{100 * self.settings['held_out_fraction']:g} % of the "
+            f"{self.held_out.unit} held out, "
             f"{n_splits} split{'s' if n_splits > 1 else ''}"
         )
 

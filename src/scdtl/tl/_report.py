@@ -8,7 +8,8 @@ import io
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from scdtl.tl._verdict import MEAN_PROFILE, main_method
+from scdtl.tl._measures import MEAN_PROFILE
+from scdtl.tl._verdict import main_method
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,19 +33,6 @@ img { max-width: 100%; height: auto; }
 .wide { overflow-x: auto; }
 """
 
-_COLUMNS = {
-    "poisson_score": "log-likelihood of the held-out molecules, pooled: 0 no denoising, 1 the "
-    "held-out molecules themselves, which counting noise keeps out of reach",
-    "gene_deviance_explained": "share of a gene's deviance explained beyond the mean profile, "
-    "mean over genes: 0 no better than the mean profile",
-    "mse_score": "reduction of the mean squared error of log1p(counts per 10,000) relative to no "
-    "denoising; the logarithm of few molecules lies below that of their mean, so that rates "
-    "sharper than the true ones are favoured, and true ones may score below 0",
-    "gene_r": "median over genes of the Pearson correlation over cells, log1p(counts per 10,000)",
-    "cell_r": "median over cells of the Pearson correlation over genes, log1p(counts per 10,000)",
-    "seconds": "time of one split",
-}
-
 
 def page(evaluation: Evaluation) -> str:
     """Put the page together.
@@ -58,27 +46,28 @@ def page(evaluation: Evaluation) -> str:
     versions = {
         name: version(name) for name in dict.fromkeys((*_VERSIONS_OF, *evaluation.packages))
     }
-    main = main_method(scores)
+    main, held_out = main_method(scores), evaluation.held_out
+    about = {measure.column: measure.about for measure in held_out.measures}
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Imputation evaluated on held-out molecules</title>
+<title>Imputation evaluated on held-out {held_out.unit}</title>
 <style>{_STYLE}</style>
 </head>
 <body>
 <h1>Is the imputation right on these data?</h1>
 <p class="verdict">{html.escape(evaluation.verdict)}</p>
-<h2>Scores on held-out molecules</h2>
+<h2>Scores on held-out {held_out.unit}</h2>
 <div class="wide">{_score_table(evaluation)}</div>
-<p>Higher is better, except for seconds. Correlations are with the few held-out molecules, hence
-low even for the true expression. &ndash;: not defined, as where all predictions are equal.</p>
-{_pairs(_COLUMNS)}
+<p>Higher is better, except for seconds and where it says so. {html.escape(held_out.note)}
+&ndash;: not defined, as where all predictions are equal.</p>
+{_pairs(about | {"seconds": "time of one split"})}
 <h2>Methods</h2>
-{_image(_score_figure(evaluation), "Bars: Poisson score of each method, as in the table")}
+{_image(_score_figure(evaluation), f"Bars: {held_out.measures[0].name} of each method")}
 <h2>Genes</h2>
-{_image(_gene_figure(evaluation, main), f"Deviance explained per gene by {main}")}
+{_image(_gene_figure(evaluation, main), f"{held_out.gene_score} per gene, by {main}")}
 <h2>Settings</h2>
 {_pairs(evaluation.settings)}
 <h2>Versions</h2>
@@ -119,12 +108,12 @@ def _gene_figure(evaluation: Evaluation, main: str) -> Figure:
     from scdtl.pl import evaluate_genes
     from scdtl.pl._evaluate import draw_distribution
 
-    ranked = evaluation.scores["poisson_score"].sort_values(ascending=False).index
+    ranked = evaluation.held_out.measures[0].ranked(evaluation.scores).index
     others = [name for name in ranked if name not in (main, "observed", MEAN_PROFILE)]
     figure = _figure(10, 4.5)
     left, right = figure.subplots(1, 2)
     evaluate_genes(evaluation, main, ax=left, show=False)
-    draw_distribution(right, evaluation.genes, [main, *others][:_MOST_LINES])
+    draw_distribution(right, evaluation, [main, *others][:_MOST_LINES])
     return figure
 
 

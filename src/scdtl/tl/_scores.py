@@ -1,15 +1,16 @@
-"""Scores of rates on the held-out molecules of one split."""
+"""Scores of rates on the held-out molecules of one split of UMIs."""
 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
 
 from scdtl import metrics
 from scdtl.data._counts import gene_totals
+from scdtl.data._thin import thin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +25,7 @@ MIN_MOLECULES = 20
 _BLOCK_CELLS = 512
 
 
-class Split:
+class Molecules:
     """Kept and held-out molecules, and scores of rates on the latter.
 
     Parameters
@@ -35,8 +36,8 @@ class Split:
     Examples
     --------
     >>> from scipy.sparse import csr_matrix
-    >>> from scdtl.tl._scores import Split
-    >>> split = Split(csr_matrix([[3.0, 1.0]]), csr_matrix([[1.0, 0.0]]))
+    >>> from scdtl.tl._scores import Molecules
+    >>> split = Molecules(csr_matrix([[3.0, 1.0]]), csr_matrix([[1.0, 0.0]]))
     >>> split.score("observed", split.kept)[0]["poisson_score"]
     0.0
     """
@@ -58,6 +59,31 @@ class Split:
     def _mse_of_kept(self) -> float:
         return metrics.mse(self._truth, log_cp10k(self.kept))
 
+    @classmethod
+    def split(cls, counts: sparse.csr_matrix, held_out_fraction: float, seed: int) -> Molecules:
+        """Hold out each molecule with a probability.
+
+        Parameters
+        ----------
+        counts
+            Cells × genes, CSR.
+        held_out_fraction, seed
+            As in :func:`scdtl.tl.evaluate`.
+        """
+        kept, held_out = (
+            part.copy()
+            for part in thin(counts, 1 - held_out_fraction, np.random.default_rng(seed))
+        )
+        # thin() leaves both parts with the zeros of the other: whoever looks sees where they lie.
+        kept.eliminate_zeros()
+        held_out.eliminate_zeros()
+        if not (kept.nnz and held_out.nnz):
+            raise ValueError(
+                f"held_out_fraction {held_out_fraction} of {int(counts.sum())} molecules leaves "
+                "none on one side: give more cells, or another held_out_fraction."
+            )
+        return cls(kept, held_out)
+
     def score(self, name: str, rates: Rates) -> tuple[dict[str, float], NDArray[np.floating]]:
         """Scores over all entries, and the deviance explained of each gene.
 
@@ -68,33 +94,50 @@ class Split:
         rates
             Expected expression, cells × genes, not negative, of any library size per cell.
         """
-        if rates.shape != self.kept.shape:
-            raise ValueError(
-                f"method {name!r} gave rates of shape {rates.shape} for {self.kept.shape} counts."
-            )
-        try:
-            explained = metrics.gene_deviance_explained(
-                self.held_out, rates, self.kept, MIN_MOLECULES
-            )
-        except (TypeError, ValueError) as misfit:
-            raise ValueError(f"method {name!r} gave no rates: {misfit}") from misfit
+        check_rates_of(name, rates, self.kept)
+        explained = metrics.gene_deviance_explained(self.held_out, rates, self.kept, MIN_MOLECULES)
         predicted = log_cp10k(rates)
         enough = self.n_held_out >= MIN_MOLECULES
         gene_r = metrics.pearson(self._truth, predicted, axis=0)[enough]
         error = metrics.mse(self._truth, predicted)
         return {
             "poisson_score": metrics.poisson_score(self.held_out, rates, self.kept),
-            "gene_deviance_explained": _of_numbers(np.mean, explained),
+            "gene_deviance_explained": of_numbers(np.mean, explained),
             "mse_score": 1 - error / self._mse_of_kept if self._mse_of_kept > 0 else float("nan"),
-            "gene_r": _of_numbers(np.median, gene_r),
-            "cell_r": _of_numbers(np.median, metrics.pearson(self._truth, predicted, axis=1)),
+            "gene_r": of_numbers(np.median, gene_r),
+            "cell_r": of_numbers(np.median, metrics.pearson(self._truth, predicted, axis=1)),
         }, explained
+
+
+def check_rates_of(name: str, rates: Rates, kept: sparse.csr_matrix) -> None:
+    """Refuse what are no rates of the kept counts.
+
+    Parameters
+    ----------
+    name
+        What a message calls the method.
+    rates, kept
+        Cells × genes.
+    """
+    if rates.shape != kept.shape:
+        raise ValueError(
+            f"method {name!r} gave rates of shape {rates.shape} for {kept.shape} counts."
+        )
+    try:
+        metrics.check_rates(kept, rates)
+    except (TypeError, ValueError) as misfit:
+        raise ValueError(f"method {name!r} gave no rates: {misfit}") from misfit
+
+
+def per_10k(rates: Rates) -> NDArray[np.float64]:
+    """Factor per cell that brings its rates to 10,000; 0 for a cell without any."""
+    total = np.asarray(rates.sum(axis=1, dtype=np.float64)).ravel()
+    return np.divide(1e4, total, out=np.zeros_like(total), where=total > 0)
 
 
 def log_cp10k(rates: Rates) -> Rates:
     """log1p of counts per 10,000; zeros stay unstored, and a cell without molecules is zero."""
-    total = np.asarray(rates.sum(axis=1, dtype=np.float64)).ravel()
-    factor = np.divide(1e4, total, out=np.zeros_like(total), where=total > 0)
+    factor = per_10k(rates)
     if sparse.issparse(rates):
         return sparse.csr_matrix(sparse.diags(factor) @ rates).log1p()
     result = np.empty(rates.shape, dtype=np.float32)
@@ -104,7 +147,17 @@ def log_cp10k(rates: Rates) -> Rates:
     return result
 
 
-def _of_numbers(summary: Callable[..., np.floating], values: NDArray[np.floating]) -> float:
+def mean_of_logs(counts: sparse.csr_matrix) -> NDArray[np.float64]:
+    """Mean over cells of log1p of counts per 10,000."""
+    return gene_totals(log_cp10k(counts)) / counts.shape[0]
+
+
+def dense(matrix: Any) -> NDArray[np.floating]:
+    """Matrix as an array."""
+    return matrix.toarray() if sparse.issparse(matrix) else np.asarray(matrix)
+
+
+def of_numbers(summary: Callable[..., np.floating], values: NDArray[np.floating]) -> float:
     """Summary of what is not NaN; NaN of nothing."""
     numbers = values[~np.isnan(values)]
     return float(summary(numbers)) if len(numbers) else float("nan")

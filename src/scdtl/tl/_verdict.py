@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scdtl.tl._scores import MIN_MOLECULES
+from scdtl.tl._measures import MEAN_PROFILE, floor_of, held_out_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MEAN_PROFILE = "mean profile"
+    from scdtl.tl._measures import HeldOut, Measure
+
+_MOST_NAMES = 3
 
 
 def verdict(scores: pd.DataFrame, genes: pd.DataFrame) -> str:
-    """Say how good scdtl is, for how many genes it is worse than the mean, and who is best.
+    """Judge scdtl, or the best method without it, by the mean of genes and by the best peer.
 
     Parameters
     ----------
@@ -29,20 +31,28 @@ def verdict(scores: pd.DataFrame, genes: pd.DataFrame) -> str:
     >>> verdict(scores, genes).split(". ")[-1]
     'Best Poisson score: scdtl (60.0 %), before mean profile (50.0 %).'
     """
-    known = scores["poisson_score"].dropna().sort_values(ascending=False, kind="stable")
-    points = (100 * known).round(1)  # differences are those of the numbers that are shown
-    if known.empty:
-        return "No verdict: the data are too few for a Poisson score."
-    name = main_method(scores)
+    held_out = held_out_of(scores)
+    measures = {it: it.ranked(scores) for it in held_out.measures if it.column in scores}
+    measures = {measure: ranked for measure, ranked in measures.items() if len(ranked)}
+    main = held_out.measures[0]
+    if main not in measures:
+        return f"No verdict: the data are too few for a {main.name}."
+    name, ranked = main_method(scores), measures[main]
+    floor = floor_of(ranked.index)
+    rivals = {measure: of_all for measure, of_all in measures.items() if len(of_all) > 1}
     sentences = []
-    if name in known:
-        sentences.append(_of_score(name, points))
+    if name in ranked:
+        sentences.append(_of_score(name, floor, main, ranked, held_out.means))
         if name != MEAN_PROFILE:
-            sentences.append(_of_genes(name, genes[name]))
-    sentences.append(_of_best(list(known.index), points))
-    if {"scdtl", MEAN_PROFILE} <= set(known.index) and known["scdtl"] <= known[MEAN_PROFILE]:
+            sentences.append(_of_genes(name, genes[name], held_out))
+        if floor not in ("", name) and len(rivals) > 1:
+            sentences.append(_against(name, floor, rivals))
+    if len(ranked) == 1:
+        sentences.append(f"No other method was compared with {ranked.index[0]}.")
+    sentences += [_of_best(name, measure, of_all) for measure, of_all in rivals.items()]
+    if floor and "scdtl" in ranked and main.lead(ranked["scdtl"], ranked[floor]) <= 0:
         sentences.append(
-            "On these data scdtl adds nothing beyond the mean profile: stay with the raw counts."
+            f"On these data scdtl adds nothing beyond the {floor}: stay with the raw counts."
         )
     return " ".join(sentences)
 
@@ -55,39 +65,72 @@ def main_method(scores: pd.DataFrame) -> str:
     scores
         Table of an :class:`scdtl.tl.Evaluation`.
     """
-    if "scdtl" in scores.index or scores["poisson_score"].isna().all():
+    main = scores[held_out_of(scores).measures[0].column]
+    if "scdtl" in scores.index or main.isna().all():
         return "scdtl" if "scdtl" in scores.index else str(scores.index[0])
-    return str(scores["poisson_score"].idxmax())
+    return str(main.idxmax())
 
 
-def _of_score(name: str, points: pd.Series) -> str:
-    start = f"The Poisson score of {name} is {points[name]:.1f} %"
-    if name != MEAN_PROFILE and MEAN_PROFILE in points:
-        ahead = points[name] - points[MEAN_PROFILE]
-        more = "more" if ahead >= 0 else "less"
-        start += f", {abs(ahead):.1f} points {more} than that of the mean profile"
-    return (
-        f"{start} (likelihood of molecules that no method saw: 0 % is no denoising, 100 % these "
-        "molecules themselves, which counting noise keeps out of reach)."
+def _of_score(name: str, floor: str, main: Measure, ranked: pd.Series, means: str) -> str:
+    start = f"The {main.name} of {name} is {main.shown(ranked[name])}"
+    if floor not in ("", name):
+        lead = main.lead(ranked[name], ranked[floor])
+        points = f"{abs(lead):.1f} points" if main.in_percent else f"{abs(lead):.3f}"
+        start += f", {points} {'more' if lead >= 0 else 'less'} than that of the {floor}"
+    return f"{start} ({means})."
+
+
+def _of_genes(name: str, explained: pd.Series, held_out: HeldOut) -> str:
+    scored = explained.dropna().sort_values(ascending=False, kind="stable")
+    if scored.empty:
+        return f"No gene has enough {held_out.unit} ({held_out.enough}) to be scored on its own."
+    text = (
+        f"{int((scored < 0).sum()):,} of {len(scored):,} genes with enough {held_out.unit} "
+        f"({held_out.enough}) are predicted worse by {name} than by their mean; for the other "
+        f"{len(explained) - len(scored):,} genes it can't be told."
     )
+    n_named = min(_MOST_NAMES, len(scored) // 2)
+    if n_named:
+        best, worst = scored[:n_named], scored[::-1][:n_named]
+        text += (
+            f" Best predicted: {_named(best)}; worst: {_named(worst)} ({held_out.gene_score}, "
+            "0 is the mean)."
+        )
+    return text
 
 
-def _of_genes(name: str, explained: pd.Series) -> str:
-    scored = int(explained.notna().sum())
-    if not scored:
-        return f"No gene has {MIN_MOLECULES} held-out molecules, so none is scored on its own."
-    worse = int((explained < 0).sum())
-    return (
-        f"{worse:,} of {scored:,} genes with enough molecules (at least {MIN_MOLECULES} held out) "
-        f"are predicted worse by {name} than by their mean."
+def _named(explained: pd.Series) -> str:
+    return ", ".join(f"{gene} {share:.2f}" for gene, share in explained.items())
+
+
+def _against(name: str, floor: str, rivals: dict[Measure, pd.Series]) -> str:
+    """Which measures a method wins, and which it does not, against the least to beat."""
+    outcomes: dict[str, list[str]] = {"wins": [], "is level in": [], "loses": []}
+    for measure, ranked in rivals.items():
+        if {name, floor} <= set(ranked.index):
+            lead = measure.lead(ranked[name], ranked[floor])
+            outcome = "wins" if lead > 0 else "loses" if lead < 0 else "is level in"
+            outcomes[outcome].append(measure.name)
+    n_told = sum(map(len, outcomes.values()))
+    told = [
+        f"{verb} {'every measure' if len(names) == n_told > 1 else _listed(names)}"
+        for verb, names in outcomes.items()
+        if names
+    ]
+    return f"Against the {floor} {name} {'; '.join(told)}."
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _of_best(name: str, measure: Measure, ranked: pd.Series) -> str:
+    first, second = ranked.index[:2]
+    place = "before" if measure.lead(ranked[first], ranked[second]) else "level with"
+    text = (
+        f"Best {measure.name}: {first} ({measure.shown(ranked[first])}), "
+        f"{place} {second} ({measure.shown(ranked[second])})"
     )
-
-
-def _of_best(ranked: list[str], points: pd.Series) -> str:
-    if len(ranked) == 1:
-        return f"No other method was compared with {ranked[0]}."
-    first, second = ranked[:2]
-    return (
-        f"Best Poisson score: {first} ({points[first]:.1f} %), "
-        f"before {second} ({points[second]:.1f} %)."
-    )
+    if name in ranked.index[2:]:
+        text += f"; {name} has {measure.shown(ranked[name])}"
+    return f"{text}."

@@ -19,6 +19,7 @@ NAMES = (
     "knn smoothing",
     "alra",
     "magic",
+    "magic on logs",
     "cellmapper",
     "scvi",
 )

@@ -16,16 +16,19 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from scdtl.data._noise_of import NoiseName
     from scdtl.tl.peers._peer import Rates
 
 
-def chosen(names: Any) -> dict[str, Peer]:
+def chosen(names: Any, noise: NoiseName = "umi") -> dict[str, Peer]:
     """Peers by name, in the order asked for.
 
     Parameters
     ----------
     names
-        Names and functions; ``None`` for all that are installed and not slow.
+        Names and functions; ``None`` for the default ones that are installed.
+    noise
+        Noise model of the counts.
 
     Raises
     ------
@@ -42,7 +45,11 @@ def chosen(names: Any) -> dict[str, Peer]:
     """
     if names is None:
         known = {name: load(name) for name in NAMES}
-        return {name: it for name, it in known.items() if it.is_installed and not it.is_slow}
+        return {
+            name: peer
+            for name, peer in known.items()
+            if noise in peer.default_for and peer.is_installed
+        }
     if isinstance(names, str) or callable(names):
         names = [names]
     if not isinstance(names, Iterable):

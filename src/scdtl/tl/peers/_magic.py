@@ -11,6 +11,8 @@ from scdtl.tl.peers._peer import Options, Peer, scaled_to_library_size
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from numpy.typing import NDArray
+    from scipy import sparse
 
     from scdtl.tl.peers._peer import Rates
 
@@ -22,13 +24,18 @@ def magic(cells: AnnData, options: Options, t: int | str = 3) -> Rates:
     magic-impute: ``scprep.normalize.library_size_normalize``, ``scprep.transform.sqrt``,
     ``magic.MAGIC().fit_transform(data)``.
     """
+    roots = scaled_to_library_size(cells.X, 1.0).sqrt()
+    return np.square(diffused(roots, options.seed, t))
+
+
+def diffused(expression: sparse.csr_matrix, seed: int, t: int | str = 3) -> NDArray[np.floating]:
+    """Transformed counts, smoothed by MAGIC; never negative."""
     from magic import MAGIC
 
-    roots = scaled_to_library_size(cells.X, 1.0).sqrt()
-    operator = MAGIC(t=t, random_state=options.seed, n_jobs=1, verbose=0)
+    operator = MAGIC(t=t, random_state=seed, n_jobs=1, verbose=0)
     with warnings.catch_warnings():  # of genes without molecules and of MAGIC's own libraries
         warnings.simplefilter("ignore")
-        return np.square(np.maximum(operator.fit_transform(roots), 0))
+        return np.maximum(operator.fit_transform(expression), 0)
 
 
 PEER = Peer(magic, modules=("magic",), package="magic-impute", library_size=1)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scdtl.data._counts import gene_totals
-from scdtl.tl.peers._peer import Options, Peer
+from scdtl.tl._scores import mean_of_logs
+from scdtl.tl.peers._peer import Logs, Options, Peer
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -15,8 +16,13 @@ if TYPE_CHECKING:
     from scdtl.tl.peers._peer import Rates
 
 
-def mean_profile(cells: AnnData, options: Options) -> Rates:
-    """The mean profile of all cells, 0.5 molecules added per gene; one row, seen by all cells."""
+def mean_profile(cells: AnnData, options: Options) -> Rates | Logs:
+    """The mean of all cells; one row, seen by all cells.
+
+    Of molecules the sum of the counts, 0.5 added per gene; of reads the mean of the logarithms.
+    """
+    if options.noise == "reads":
+        return Logs(np.broadcast_to(mean_of_logs(cells.X), cells.shape))
     profile = gene_totals(cells.X) + 0.5
     return np.broadcast_to(profile / profile.sum(), cells.shape)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, distribution
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from scipy import sparse
@@ -14,7 +14,20 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from scdtl.data._noise_of import NoiseName
+
     Rates: TypeAlias = NDArray[np.floating] | sparse.csr_matrix
+
+
+class Logs(NamedTuple):
+    """Predicted log1p of counts per 10,000, of a method that works on that scale.
+
+    They are scored as they are: means of logarithms belong to no rates that sum to 10,000.
+    """
+
+    values: NDArray[np.floating]
+    detection: NDArray[np.floating] | sparse.csr_matrix | None = None
+    """Probability that the gene is detected, if the method gives one."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +38,7 @@ class Options:
     batch_key: str | None = None
     bulk: Any = None
     impute_kwargs: dict[str, Any] = field(default_factory=dict)
+    noise: NoiseName = "umi"
 
 
 @dataclass(frozen=True)
@@ -35,8 +49,8 @@ class Peer:
     ----------
     run
         Takes an AnnData of its own, with molecules in ``X`` (CSR, cells × genes), and
-        :class:`Options`; gives rates of that shape, not negative and on a linear scale. Further
-        arguments are for the benchmarks.
+        :class:`Options`; gives rates of that shape, not negative and on a linear scale, or of
+        reads also :class:`Logs`. Further arguments are for the benchmarks.
     modules
         Imported before its clock starts.
     package
@@ -45,16 +59,19 @@ class Peer:
         That its rates are for; ``None`` for the cell's own.
     latent
         Key of ``obsm`` under which it leaves a latent.
-    is_slow
-        Whether it only runs when asked for by name.
+    default_for
+        Noise models for which it runs when it is not asked for by name.
+    has_posterior
+        Whether a gamma-Poisson posterior is part of the method.
     """
 
-    run: Callable[..., Rates]
+    run: Callable[..., Rates | Logs]
     modules: tuple[str, ...] = ()
     package: str | None = None
     library_size: float | None = None
     latent: str | None = None
-    is_slow: bool = False
+    default_for: tuple[NoiseName, ...] = ("umi", "reads")
+    has_posterior: bool = False
 
     @property
     def is_installed(self) -> bool:

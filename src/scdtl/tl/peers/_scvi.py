@@ -54,5 +54,5 @@ PEER = Peer(
     package="scvi-tools",
     library_size=1,
     latent="X_scVI",
-    is_slow=True,
+    default_for=(),  # slow
 )
