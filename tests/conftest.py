@@ -115,6 +115,25 @@ def pbmc_counts():
 
 
 @pytest.fixture(scope="session")
+def pbmc_reads(pbmc_counts):
+    """Real molecules in some 30 copies each, a fifth of the entries dropped out; not to change."""
+    import anndata
+    import numpy as np
+    from scipy import sparse
+
+    random = np.random.default_rng(0)
+    molecules = pbmc_counts.X[:240, ::3].toarray()
+    copies = random.poisson(molecules * random.gamma(3, 10, size=molecules.shape))
+    dropped = random.random(copies.shape) < 0.2
+    return anndata.AnnData(
+        sparse.csr_matrix(np.where(dropped, 0, copies), dtype=np.float32),
+        obs=pbmc_counts.obs[:240],
+        var=pbmc_counts.var[::3],
+        layers={"before": sparse.csr_matrix(copies, dtype=np.float32)},
+    )
+
+
+@pytest.fixture(scope="session")
 def pbmc_split(pbmc_counts):
     """The real counts without a tenth of their molecules, and these molecules (dense)."""
     import numpy as np

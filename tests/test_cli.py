@@ -179,17 +179,21 @@ def test_every_option_reaches_the_python_call(toy_file, calls, capsys):
     words = "--layer counts --bulk none --batch-key batch --key-added filled --scale counts"
     words += " --replace zeros --false-zero-rate 0.05 --max-epochs 2 --batch-size 32 --devices 1"
     words += f" --accelerator cpu --random-state 5 --return-std --quiet --genes {genes}"
+    words += " --noise reads --no-own-counts --dropout-threshold 0.7 --return-dropout"
     output = toy_file.with_name("out.h5ad")
     assert main(["impute", str(toy_file), "-o", str(output), *words.split()]) == 0
     assert calls == [
         {
             "layer": "counts",
+            "noise": "reads",
             "bulk": None,
             "batch_key": "batch",
             "key_added": "filled",
             "scale": "counts",
             "replace": "zeros",
             "false_zero_rate": 0.05,
+            "own_counts": False,
+            "dropout_threshold": 0.7,
             "genes": ["GENE1", "GENE7"],
             "max_epochs": 2,
             "batch_size": 32,
@@ -197,6 +201,7 @@ def test_every_option_reaches_the_python_call(toy_file, calls, capsys):
             "devices": 1,
             "random_state": 5,
             "return_std": True,
+            "return_dropout": True,
             "out": None,
             "verbose": False,
         }

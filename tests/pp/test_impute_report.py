@@ -11,10 +11,11 @@ import pytest
 from scdtl.pp import impute
 
 LINE = re.compile(
-    r"Imputed 700 cells × 765 genes (?P<origin>.*)\. (?P<training>[^.]*)\. Of the deviance of "
+    r"Imputed 700 cells × 765 genes as UMIs \((?P<why>[^)]*)\) (?P<origin>.*)\. "
+    r"(?P<training>[^.]*)\. Of the deviance of "
     r"held-out molecules, (?P<explained>-?[\d.]+) % is explained beyond the mean profile\. Genes: "
     r"(?P<trusted>\d+) trusted, (?P<no_better>\d+) not predicted better than by their mean, "
-    r"(?P<untold>\d+) with too few molecules to tell\."
+    r"(?P<untold>\d+) with too few to tell\."
 )
 
 
@@ -36,6 +37,7 @@ def test_the_end_is_told_once_with_the_numbers_that_are_written(told, pbmc_count
     adata = pbmc_counts.copy()
     told = told(adata)
     entry, trust = adata.uns["scdtl"], adata.var["scdtl_trust"]
+    assert told["why"] == entry["noise"]["why"]
     untold = int(trust.isna().sum())
     trusted = int(adata.var["scdtl_trusted"].sum())
     assert (int(told["trusted"]), int(told["untold"])) == (trusted, untold)
