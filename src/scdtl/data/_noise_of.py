@@ -112,14 +112,17 @@ def recognised(evidence: dict[str, float]) -> Recognised:
         Of :func:`evidence_of`.
     """
     spread, ones, typical = (evidence[name] for name in ("spread", "ones", "typical"))
-    if evidence["smallest"] > 1:
+    is_panel = evidence["n_rare"] < _MIN_RARE_GENES
+    if is_panel and evidence["whole"] < 1 and not evidence["scaled"]:
+        is_reads, why = False, "fractions, of too few genes to tell what they are of"
+    elif evidence["smallest"] > 1:
         is_reads, smallest = True, evidence["smallest"]
         why = f"in half of the cells the smallest value above zero is {smallest:g} or more"
     elif evidence["alike"]:
         is_reads, why = True, f"all cells sum to about {round(evidence['size'], -3):,.0f}"
-    elif evidence["n_rare"] >= _MIN_RARE_GENES:
+    elif not is_panel:
         is_reads = spread > _SPREAD_OF_READS
-        why = f"the variance of rare genes is {spread:.2g} times their mean"
+        why = f"the variance of rare genes is {spread:.1f} times their mean"
     else:
         is_reads = ones < _ONES_OF_READS and typical >= _TYPICAL_OF_READS
         why = f"{100 * ones:.0f} % of the positive values are 1 or less, their median {typical:g}"
