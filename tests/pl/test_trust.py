@@ -45,7 +45,7 @@ def test_genes_that_are_not_trusted_have_another_colour_and_all_are_counted(cell
     assert [text.get_text() for text in ax.get_legend().get_texts()] == [
         "trusted: 1",
         "not trusted: 3",
-        f"too few molecules: {cells.n_vars - 4}",
+        f"too few to tell: {cells.n_vars - 4}",
     ]
     assert "(1 gene below -0.5 drawn there)" in ax.get_ylabel()
     mean_count = cells.to_df().mean().to_numpy()[4:]
@@ -84,7 +84,7 @@ def test_counts_may_be_in_a_layer(cells):
 def test_without_any_known_trust_the_figure_says_so(cells):
     cells.var["scdtl_trust"], cells.var["scdtl_trusted"] = np.nan, False
     texts = [text.get_text() for text in pl.trust(cells).get_legend().get_texts()]
-    assert texts == ["trusted: 0", "not trusted: 0", f"too few molecules: {cells.n_vars}"]
+    assert texts == ["trusted: 0", "not trusted: 0", f"too few to tell: {cells.n_vars}"]
 
 
 def test_wrong_genes_and_missing_trust_are_named(cells):

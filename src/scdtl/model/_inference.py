@@ -47,10 +47,11 @@ class ImputationModel(BaseModelClass):
 
     @property
     def trusted_genes(self) -> np.ndarray:
-        """For each gene whether its held-out molecules were predicted better than by its mean.
+        """For each gene whether held-out data were predicted better than by its mean.
 
-        By more than sampling error (one-sided test of the deviance explained per cell, 5 %).
-        False also for genes with too few held-out molecules to tell (below 20).
+        For UMIs by more than sampling error (one-sided test of the deviance explained per cell,
+        5 %); for reads with a chance of 85 % that as many unseen entries would be. False also for
+        genes with too little to tell: below 20 held-out molecules, or 5 entries that are not zero.
         """
         return self.held_out_["trusted_genes"]
 

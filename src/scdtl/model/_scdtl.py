@@ -56,9 +56,9 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
 
     A denoising autoencoder, initialised from bulk where :meth:`from_bulk_model` builds the
     model, and a 1D U-Net over co-expressed genes predict each cell's profile; attention fuses
-    the two; a gamma-Poisson posterior weighs the prediction against the observed count. After
-    Zhao et al., Briefings in Bioinformatics 2024 (bbae555), with a likelihood of molecules in
-    place of masked regression.
+    the two; a posterior weighs the prediction against the observed count. After Zhao et al.,
+    Briefings in Bioinformatics 2024 (bbae555), for UMIs with a likelihood of molecules in place
+    of masked regression.
 
     Parameters
     ----------
@@ -237,9 +237,10 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             return
         self.module.start_without_bulk()
         logger.warning(
-            "The bulk weights %r do not predict held-out molecules of these cells: they are "
+            "The bulk weights %r do not predict held-out %s of these cells: they are "
             "dropped, and training starts from scratch.",
             self.transfer_["name"],
+            self.module.noise.unit,
         )
 
     def _sorted_by_key(self, cells: np.ndarray) -> sparse.csr_matrix:
@@ -289,27 +290,28 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         plan_kwargs: dict | None = None,
         **trainer_kwargs,
     ) -> None:
-        """Train on thinned cells, and stop by molecules that were held out.
+        """Train on a part of each cell, and stop by what was held out.
 
-        Ctrl-C ends training with the best weights so far.
+        Of UMIs, molecules are held out; of reads, whole entries, of up to 2,000 cells. Ctrl-C ends
+        training with the best weights so far.
 
         Parameters
         ----------
         max_epochs
-            Passes over the training cells; ``None`` allows 400 minibatches, and early stopping
-            usually ends sooner. 0 trains nothing and only fits how far the bulk's predictions
+            Passes over the training cells; ``None`` allows 400 minibatches (of reads, 480), and
+            early stopping usually ends sooner. 0 trains nothing and only fits how far the bulk's predictions
             reach; without bulk there is nothing but the mean profile then.
         accelerator, devices
             As in scvi-tools, but training takes one device.
         batch_size
             Cells per minibatch.
         early_stopping
-            Stop when the loss of the held-out molecules no longer falls.
+            Stop when the loss of what was held out no longer falls.
         early_stopping_patience
             Validations (one in about 16 minibatches) without a better loss before the end.
         held_out_fraction
-            Share of each cell's molecules set aside for that, and for the posterior's
-            dispersion.
+            Share of each cell's molecules or entries set aside for that, for trust, and for the
+            noise that the posterior goes by.
         max_training_cells
             Of more cells, that many are drawn at random to train on, from each batch at least
             some. Cells without counts are not among them.

@@ -1,4 +1,4 @@
-"""Training curves, and where held-out molecules were predicted best."""
+"""Training curves, and where held-out data were predicted best."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def history(
     show: bool | None = None,
     save: str | os.PathLike[str] | None = None,
 ) -> Axes:
-    """Draw the losses of training and of held-out molecules per epoch.
+    """Draw the losses of training and of held-out data per epoch.
 
-    Training ends when held-out molecules are no longer predicted better; the model keeps the
+    Training ends when held-out data are no longer predicted better; the model keeps the
     weights of the best validation, which is marked. The training loss also counts each branch on
     its own and the distance to bulk, so it has an axis of its own on the right.
 
@@ -81,7 +81,7 @@ def history(
         if np.isfinite(validation).any():
             _draw_validation(ax, validation, len(train))
         ax.set(title="Training", xlabel="epoch")
-        ax.set_ylabel("loss of held-out molecules", color=BLUE)
+        ax.set_ylabel("loss of held-out data", color=BLUE)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.spines["top"].set_visible(False)
         ax.set_zorder(right.get_zorder() + 1)

@@ -33,9 +33,9 @@ def trust(
 ) -> Axes:
     """Draw how far the imputation of each gene is to be trusted against its mean count.
 
-    Trust is the share of the deviance of held-out molecules that imputation explains beyond the
+    Trust is the share of the deviance of held-out data that imputation explains beyond the
     mean profile. Above the line a gene was predicted better than by its mean; it is trusted if
-    this is more than sampling error. Genes with too few held-out molecules to tell are marks at
+    this is more than sampling error. Genes with too few held-out data to tell are marks at
     the lower edge.
 
     Parameters
@@ -99,7 +99,7 @@ def trust(
             explained,
             threshold=0,
             title="Trust in each gene",
-            ylabel="deviance of held-out molecules\nexplained beyond the mean profile",
+            ylabel="deviance of held-out data\nexplained beyond the mean profile",
         )
         at_the_edge = ax.get_xaxis_transform()
         drawn = unknown & (mean_count > 0)
@@ -111,7 +111,7 @@ def trust(
             color=GREY,
             linewidths=0.6,
             transform=at_the_edge,
-            label=f"too few molecules: {unknown.sum():,}",
+            label=f"too few to tell: {unknown.sum():,}",
         )
         ax.update_datalim(np.column_stack([mean_count[drawn], mean_count[drawn]]), updatey=False)
         ax.autoscale_view()
