@@ -299,8 +299,8 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         ----------
         max_epochs
             Passes over the training cells; ``None`` allows 400 minibatches (of reads, 480), and
-            early stopping usually ends sooner. 0 trains nothing and only fits how far the bulk's predictions
-            reach; without bulk there is nothing but the mean profile then.
+            early stopping usually ends sooner. 0 trains nothing and only fits how far the bulk's
+            predictions reach; without bulk there is nothing but the mean profile then.
         accelerator, devices
             As in scvi-tools, but training takes one device.
         batch_size

@@ -33,13 +33,15 @@ def posterior_mean(mu: Array, counts: Array, dispersion: Array) -> Array:
     return mu * (1 + dispersion * counts) / (1 + dispersion * mu)
 
 
-def posterior_std(mu: Array, counts: Array, dispersion: Array) -> Array:
-    r"""Standard deviation of the rate given its count.
+def posterior_variation(counts: Array, dispersion: Array) -> Array:
+    r"""Squared coefficient of variation of the rate given its count, the inverse of its shape.
 
-    Its square is the posterior mean times :math:`\varphi \mu / (1 + \varphi \mu)`.
+    Parameters
+    ----------
+    counts, dispersion
+        As in :func:`posterior_mean`.
     """
-    shrinkage = dispersion * mu / (1 + dispersion * mu)
-    return (posterior_mean(mu, counts, dispersion) * shrinkage) ** 0.5
+    return dispersion / (1 + dispersion * counts)
 
 
 def dispersion_moments(

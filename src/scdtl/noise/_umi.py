@@ -15,6 +15,7 @@ from scdtl.noise._posterior import (
     dispersion_moments,
     expected_log1p,
     posterior_mean,
+    posterior_variation,
     residual_moments,
     shrunken_dispersion,
 )
@@ -265,7 +266,7 @@ class UMI(NoiseModel):
     ) -> Gamma:
         mu = self.prior_mean(scores, counts.sum(1, keepdim=True))
         mean = posterior_mean(mu, counts, self.dispersion)
-        return Gamma(mean, self.dispersion / (1 + self.dispersion * counts))
+        return Gamma(mean, posterior_variation(counts, self.dispersion))
 
     def dropout(
         self, scores: torch.Tensor, log_mean: torch.Tensor, counts: torch.Tensor
