@@ -1,4 +1,4 @@
-"""Thinning: splitting the molecules of each cell at random."""
+"""Molecules and entries at random."""
 
 from __future__ import annotations
 
@@ -38,3 +38,20 @@ def thin(
         sparse.csr_matrix((kept, counts.indices, counts.indptr), shape=counts.shape),
         sparse.csr_matrix((rest, counts.indices, counts.indptr), shape=counts.shape),
     )
+
+
+def entries_at_random(
+    shape: tuple[int, int], share: float | np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
+    """A mask of entries, cells × genes.
+
+    Parameters
+    ----------
+    shape
+        Number of cells and of genes.
+    share
+        Probability of an entry to be in it, one number or one per cell (cells × 1).
+    generator
+        Source of randomness. Drawn from gene by gene: more genes at the end change no other.
+    """
+    return generator.random(shape[::-1], dtype=np.float32).T < share

@@ -9,6 +9,7 @@ import torch
 from scipy import sparse
 
 from scdtl.data._counts import batch_totals
+from scdtl.data._thin import entries_at_random
 from scdtl.noise._base import NoiseModel, Posterior, Tally
 from scdtl.noise._multinomial import LOG_ZERO, log_or_zero
 
@@ -105,7 +106,7 @@ class Reads(NoiseModel):
         # A generator for each block: genes without counts more do not change the next one.
         for start, own in zip(starts, generator.spawn(len(starts)), strict=True):
             entries = counts[start : min(start + _CELLS_PER_BLOCK, n_cells)].toarray()
-            hidden = _at_random(entries.shape, fraction, own)
+            hidden = entries_at_random(entries.shape, fraction, own)
             held_out.append(sparse.csr_matrix(np.where(hidden, entries, 0)))
             kept.append(sparse.csr_matrix(np.where(hidden, np.float32(np.nan), entries)))
         return (
@@ -117,7 +118,7 @@ class Reads(NoiseModel):
     def pair(counts: sparse.csr_matrix, generator: np.random.Generator) -> Pair:
         share = generator.uniform(*_HIDDEN_SHARE, size=(counts.shape[0], 1))
         shown = counts.toarray()
-        hidden = _at_random(shown.shape, share, generator)
+        hidden = entries_at_random(shown.shape, share, generator)
         asked = np.where(hidden, np.log1p(shown), np.float32(np.nan))
         shown[hidden] = np.nan
         return shown, asked
@@ -376,10 +377,3 @@ def _with_data(counts: sparse.csr_matrix, data: np.ndarray) -> sparse.csr_matrix
 
 def _log1p_10k(log_proportions: torch.Tensor) -> torch.Tensor:
     return torch.log1p(_CP10K * log_proportions.clamp(max=0).exp())
-
-
-def _at_random(
-    shape: tuple[int, int], share: float | np.ndarray, generator: np.random.Generator
-) -> NDArray[np.bool_]:
-    """A share of the entries; drawn gene by gene, so that genes at the end change no other."""
-    return generator.random(shape[::-1], dtype=np.float32).T < share

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from scdtl.data._counts import batch_totals, gene_totals
-from scdtl.data._thin import thin
+from scdtl.data._thin import entries_at_random, thin
 from scdtl.noise._base import NoiseModel, Posterior, Tally
 from scdtl.noise._multinomial import log_or_zero, multinomial_nll
 from scdtl.noise._posterior import (
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from scdtl.noise._base import Halves, Minibatch, Pair
 
 _SHOWN_FRACTION = (0.5, 0.9)
+_MAX_HIDDEN_SHARE = 0.7
 _MIN_MOLECULES = 20
 _SIGNIFICANT = 1.645  # standard errors, one-sided 5 %
 _PSEUDOCOUNT = 0.5
@@ -96,9 +97,15 @@ class UMI(NoiseModel):
 
     @staticmethod
     def pair(counts: sparse.csr_matrix, generator: np.random.Generator) -> Pair:
+        """Molecules are shown or asked; some entries are hidden, but for what is asked of them.
+
+        It costs nothing where all is shown later, and teaches to predict a gene from the others.
+        """
         fraction = generator.uniform(*_SHOWN_FRACTION, size=counts.shape[0])
-        shown, asked = thin(counts, fraction, generator)
-        return shown.toarray(), asked.toarray()
+        shown, asked = (part.toarray() for part in thin(counts, fraction, generator))
+        share = generator.uniform(0, _MAX_HIDDEN_SHARE, size=(counts.shape[0], 1))
+        shown[entries_at_random(shown.shape, share, generator)] = np.nan
+        return shown, asked
 
     @staticmethod
     def held_out_pair(kept: sparse.csr_matrix, held_out: sparse.csr_matrix) -> Pair:
