@@ -193,3 +193,15 @@ def test_molecules_have_dropouts_too(pbmc_counts):
     for low, high in ((0.05, 0.15), (0.15, 0.3), (0.3, 0.6)):
         inside = zeros & (chance >= low) & (chance < high)
         assert again[inside].mean() == pytest.approx(chance[inside].mean(), abs=0.06)
+
+
+@pytest.mark.parametrize(
+    "counts", [[[180.0]], [[0.0, 0.0], [3.0, 0.0]], [[1.5, 30.0], [2.0, 0.0]]]
+)
+def test_next_to_nothing_gives_numbers(counts):
+    adata = anndata.AnnData(sparse.csr_matrix(counts, dtype=np.float32))
+    adata.var_names = ["CD4", "LYZ"][: adata.n_vars]
+    impute(adata, **QUICK, noise="reads", return_dropout=True, return_std=True)
+    assert np.isfinite(adata.layers["scdtl"]).all()
+    assert np.isfinite(adata.layers["scdtl_std"]).all()
+    assert np.isfinite(adata.layers["scdtl_dropout"].data).all()

@@ -11,6 +11,7 @@ NoiseName: TypeAlias = Literal["umi", "reads"]
 Noise: TypeAlias = Literal["auto", NoiseName]
 
 MAX_CELLS = 1_000
+_MIN_VALUES = 1_000
 _MIN_RARE_GENES = 1_000
 _RARE, _MIN_DETECTIONS = 0.2, 3
 _SPREAD_OF_READS = 2.0
@@ -50,7 +51,7 @@ def evidence_of(values: Any) -> dict[str, float]:
 
     Returns
     -------
-    ``whole``: share of whole numbers among the positive values. ``scaled``: 1 if they are not
+    ``n_values``: number of positive values. ``whole``: share of whole numbers among the positive values. ``scaled``: 1 if they are not
     whole, but multiples of their cell's smallest, as counts are that were scaled to a library
     size; what follows is then said of these multiples. ``smallest``: smallest positive value of a
     cell, median over cells. ``ones``: share of the positive values that are at most 1.
@@ -67,6 +68,7 @@ def evidence_of(values: Any) -> dict[str, float]:
     if not counts.nnz:
         nothing = dict.fromkeys(("whole", "smallest", "ones", "typical"), 1.0)
         return nothing | {
+            "n_values": 0.0,
             "scaled": 0.0,
             "n_rare": 0.0,
             "spread": float("nan"),
@@ -91,6 +93,7 @@ def evidence_of(values: Any) -> dict[str, float]:
     rare = (detected >= _MIN_DETECTIONS) & (detected <= _RARE * n_cells)
     spread = (square[rare] - mean[rare] ** 2) / mean[rare]
     return {
+        "n_values": float(len(data)),
         "whole": whole,
         "scaled": float(scaled),
         "smallest": float(np.median(smallest)),
@@ -112,6 +115,8 @@ def recognised(evidence: dict[str, float]) -> Recognised:
         Of :func:`evidence_of`.
     """
     spread, ones, typical = (evidence[name] for name in ("spread", "ones", "typical"))
+    if evidence["n_values"] < _MIN_VALUES:
+        return Recognised("umi", "too few values to tell", evidence)
     is_panel = evidence["n_rare"] < _MIN_RARE_GENES
     if is_panel and evidence["whole"] < 1 and not evidence["scaled"]:
         is_reads, why = False, "fractions, of too few genes to tell what they are of"

@@ -362,7 +362,9 @@ def _spread(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     """Root mean squared error around predictions of like height."""
     squares, of_bin = (truth - predicted).square(), _bin(predicted)
     n = torch.bincount(of_bin, minlength=_N_BINS) + _PSEUDO_ENTRIES
-    total = torch.bincount(of_bin, squares, minlength=_N_BINS) + _PSEUDO_ENTRIES * squares.mean()
+    total = torch.bincount(
+        of_bin, squares, minlength=_N_BINS
+    ) + _PSEUDO_ENTRIES * squares.sum() / max(1, len(squares))
     return (total / n).sqrt()
 
 
