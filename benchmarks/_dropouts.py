@@ -13,6 +13,7 @@ import numpy as np
 from _data import REFERENCE
 from _scores import AS_PUBLISHED, OWN_POSTERIOR, log_cp10k, logs_of
 from scipy import sparse
+from scipy.special import logit
 from sklearn.metrics import roc_auc_score, roc_curve
 
 if TYPE_CHECKING:
@@ -149,6 +150,23 @@ def deep_scores(adata: ad.AnnData, imputed: Imputed, *, has_posterior: bool) -> 
         filled = imputed.model.get_imputed_expression(replace="dropouts").toarray()
         rows.append({"line": DROPOUTS_FILLED, **agreement(truth, filled)})
     return rows
+
+
+def detection_scores(adata: ad.AnnData) -> Row:
+    """Calls by how often a gene is detected and how many genes a cell shows, and nothing else."""
+    detected = adata.X.toarray() > 0
+    chance = _logit(detected, axis=0) + _logit(detected, axis=1)
+    if REFERENCE in adata.layers:
+        positive = adata.layers[REFERENCE].toarray() > 0
+        return calls(chance[~detected & positive], chance[~detected & ~positive])
+    hidden = adata.layers[IS_HIDDEN].toarray().astype(bool)
+    positive = adata.layers[COMPLETE].toarray() > 0
+    return {"auc": float(roc_auc_score(positive[hidden], chance[hidden]))}
+
+
+def _logit(detected: BoolArray, axis: int) -> FloatArray:
+    n = detected.shape[axis]
+    return logit((detected.sum(axis=axis, keepdims=True) + 0.5) / (n + 1))
 
 
 def agreement(truth: FloatArray, predicted: FloatArray) -> Row:

@@ -67,7 +67,7 @@ def reads(rows: pd.DataFrame) -> str:
         parts += ["**What scdtl says of itself**", as_markdown(_own_score(tpm))]
     if len(hidden):
         for cost, name in (("seconds", "Seconds"), ("peak_mb", "Peak memory, MB")):
-            means = _with_mean(hidden, cost, ["method"])
+            means = _with_mean(hidden.dropna(subset=cost), cost, ["method"])
             digits = 1 if cost == "seconds" else 0
             parts += [f"**{name}**", as_markdown(as_texts(means, digits, best=False))]
     return "\n\n".join(parts) + "\n"

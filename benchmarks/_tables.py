@@ -26,6 +26,7 @@ DATASETS = {
 METHODS = {
     "observed": "no denoising",
     "gene-mean": "gene mean of non-zeros",
+    "detection": "detection rates of gene and cell",
     "mean": "mean profile",
     "mean-of-logs": "mean of logs",
     "knn-smoothing-15": "kNN-smoothing 15",

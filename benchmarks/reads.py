@@ -27,6 +27,9 @@ pairs   Reads are thinned to a fortieth; the whole ones of the same cells are th
         Of peers a second line has the observed values where there are any, and of scdtl a third
         one is `replace="dropouts"`.
 tpm     As hidden, of counts, of the same as TPM with made-up gene lengths, and of these rounded.
+
+The method "detection" knows how often a gene is detected and how many genes a cell shows; it only
+calls dropouts.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 from _data import keep_detected_genes, read_counts
-from _dropouts import as_tpm, hide, thin
+from _dropouts import as_tpm, detection_scores, hide, thin
 from _entry_tables import reads as table
 from _peers import METHODS
 from _report import Results, installed
@@ -121,6 +124,9 @@ def main() -> int:
             for seed in arguments.seeds:
                 for values, adata in inputs(part, whole, seed):
                     labels = {"part": part, "dataset": name, "values": values}
+                    if part != TPM:
+                        detection = {"seed": seed, "method": "detection", "line": "no values"}
+                        results.rows.append({**labels, **detection, **detection_scores(adata)})
                     for method in methods_of(part, methods):
                         scores = PAIRS if part == PAIRS else HIDDEN
                         results.add(adata, method, seed, scores, **labels)
