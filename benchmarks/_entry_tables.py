@@ -61,7 +61,7 @@ def reads(rows: pd.DataFrame) -> str:
         for score, name in scores.items() if len(some) else ():
             means = _with_mean(_measured(some, score), score, LINE)
             parts += [f"**{name}**", as_markdown(as_texts(means, lowest=score in LOWEST))]
-    if "trusted" in hidden:
+    if "trusted" in hidden and hidden["trusted"].any():
         parts += ["**Genes called trusted, at hidden entries**", as_markdown(_trusted(hidden))]
     if len(tpm):
         parts += ["**What scdtl says of itself**", as_markdown(_own_score(tpm))]
