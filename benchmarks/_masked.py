@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import anndata as ad
 import numpy as np
-from _posterior import Posterior, dispersion_by_moments, rescale
-from _scores import AS_PUBLISHED, UNMASKED
+from _dropouts import calls
+from _posterior import dispersion_by_moments, rescale
+from _scores import AS_PUBLISHED, OWN_POSTERIOR, UNMASKED, logs_of
 from scipy import sparse
-from scipy.optimize import brentq
 from scipy.special import gammaln
 
 if TYPE_CHECKING:
     from _peers import Imputed
     from _scores import Row
     from numpy.typing import NDArray
+
+    from scdtl import SCDTL
 
     FloatArray = NDArray[np.floating]
 
@@ -71,23 +73,57 @@ def _depth(adata: ad.AnnData) -> FloatArray:
 
 
 def masked_scores(adata: ad.AnnData, imputed: Imputed, *, has_posterior: bool) -> list[Row]:
-    """Rates as published, and the zero-truncated mean; peers' dispersion is by moments."""
+    """What a method gives, and the zero-truncated mean; peers' dispersion is by moments.
+
+    Dropouts are called by what a peer gives, and on its second line by the chance of a count under
+    the negative binomial; by scdtl's probability of a dropout, and on its second line by that
+    from the other genes alone.
+    """
     entries = masked_entries(adata)
-    counts = adata.X.toarray().astype(np.float64)
-    if has_posterior:
-        mean, dispersion = prior(counts, imputed.rates, imputed.std())
-    else:
-        mean = rescale(imputed.rates, counts.sum(axis=1))
-        dispersion = dispersion_by_moments(counts, mean)
-    depth = _depth(adata)
     at = entries.cells, entries.genes
+    counts = adata.X.toarray().astype(np.float64)
+    logs = logs_of(imputed, counts)
+    if imputed.model is None:
+        mean = rescale(imputed.rates, counts.sum(axis=1))
+        dispersion = np.broadcast_to(dispersion_by_moments(counts, mean), mean.shape)
+        calls_by = logs, chance_of_count(mean, dispersion)
+    else:
+        mean, dispersion, from_others = _from_other_genes(imputed.model)
+        calls_by = _chance(imputed.model), from_others
+    depth = _depth(adata)
     per_count = 1e4 / depth[entries.cells]
-    truncated = zero_truncated(rescale(mean, depth)[at], dispersion[entries.genes], per_count)
-    as_published = np.log1p(per_count * rescale(imputed.rates, depth)[at])
+    truncated = zero_truncated(rescale(mean, depth)[at], dispersion[at], per_count)
+    line = OWN_POSTERIOR if has_posterior else AS_PUBLISHED
+    true_zeros = adata.layers[UNMASKED].toarray() == 0
     return [
-        {"line": AS_PUBLISHED, **_scores(adata, entries.truth, as_published)},
-        {"line": ZERO_TRUNCATED, **_scores(adata, entries.truth, truncated)},
+        {"line": line, **_scores(adata, entries.truth, values), **calls(by[at], by[true_zeros])}
+        for line, values, by in zip(
+            (line, ZERO_TRUNCATED), (logs[at], truncated), calls_by, strict=True
+        )
     ]
+
+
+def chance_of_count(mean: FloatArray, dispersion: FloatArray) -> FloatArray:
+    """That a negative binomial is not zero."""
+    dispersion = np.maximum(dispersion, _MIN_DISPERSION)
+    return -np.expm1(-np.log1p(dispersion * mean) / dispersion)
+
+
+def _from_other_genes(model: SCDTL) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Mean and dispersion before an entry's own count is looked at; probability of a dropout."""
+    mean, std, chance = model.get_imputed_expression(
+        scale="counts",
+        own_counts=False,
+        return_std=True,
+        return_dropout=True,
+        return_numpy=True,
+    )
+    return mean, (std / np.maximum(mean, _MIN_MEAN)) ** 2, chance.toarray()
+
+
+def _chance(model: SCDTL) -> FloatArray:
+    """Probability of a dropout, its own zero in view."""
+    return model.get_imputed_expression(return_dropout=True, return_numpy=True)[1].toarray()
 
 
 def gene_mean_scores(adata: ad.AnnData) -> Row:
@@ -131,43 +167,6 @@ def _matrix_pearson(
     variance = square / n_entries - mean**2
     variance_predicted = square_predicted / n_entries - mean_predicted**2
     return float(covariance / np.sqrt(variance * variance_predicted))
-
-
-# Prediction before an entry's own count
-
-
-def prior(counts: FloatArray, rates: FloatArray, std: FloatArray) -> Posterior:
-    """Mean μ and dispersion φ before the counts, from the gamma posterior given them.
-
-    The posterior of a count c has mean r = μ(1 + φc) / (1 + φμ) and squared coefficient of
-    variation φ / (1 + φc), which gives φ; a gene's lowest count gives it best. Rows of `rates`
-    are u·r, scaled to the cell's depth; u is such that Σμ is the depth as well.
-    """
-    rates, std = rates.astype(np.float64), std.astype(np.float64)
-    lowest = np.where(rates > 0, counts, np.inf).argmin(axis=0), np.arange(rates.shape[1])
-    variation = np.divide(std, rates, out=np.zeros_like(rates), where=rates > 0)[lowest] ** 2
-    dispersion = variation / (1 - variation * counts[lowest])
-    means = [
-        _mean_before(*row, dispersion) if row[1].any() else row[1]
-        for row in zip(counts, rates, strict=True)
-    ]
-    return Posterior(np.stack(means), dispersion)
-
-
-def _mean_before(counts: FloatArray, rates: FloatArray, dispersion: FloatArray) -> FloatArray:
-    """μ = r / (1 + φ(c - r)) of one cell."""
-    depth, shape = counts.sum(), 1 + dispersion * counts
-    lowest = (dispersion * rates / shape).max()
-
-    def means(factor: float) -> FloatArray:
-        return rates / (factor * shape - dispersion * rates)
-
-    def too_many(factor: float) -> float:
-        return means(factor).sum() / depth - 1
-
-    # At twice the larger of 1 and `lowest` no denominator is below half of factor × shape.
-    factor = brentq(too_many, lowest * (1 + 1e-12) + 1e-12, 2 * max(1, lowest))
-    return means(factor)
 
 
 # Zero-truncated mean

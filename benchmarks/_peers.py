@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from numpy.typing import NDArray
+
+    from scdtl import SCDTL
 
     FloatArray = NDArray[np.floating]
 
@@ -43,6 +45,10 @@ class Imputed:
     """What the method itself calls its latent, cells × dimensions."""
     std: Callable[[], FloatArray] | None = None
     """The method's own posterior standard deviation of the rates; peers have none."""
+    model: SCDTL | None = None
+    """scdtl's network, for what only it can be asked."""
+    has_depth: bool = False
+    """Whether the rates have a depth of their own, that of the counts, which is to be kept."""
 
 
 @dataclass(frozen=True)
@@ -70,16 +76,48 @@ def peer(adata: AnnData, seed: int, name: str, **parameters: Any) -> Imputed:
     return Imputed(rates, latent=None if entry.latent is None else cells.obsm[entry.latent])
 
 
-def scvi(adata: AnnData, seed: int, max_epochs: int | None) -> Imputed:
+def scvi(
+    adata: AnnData, seed: int, max_epochs: int | None, gene_likelihood: str = "nb"
+) -> Imputed:
     """scVI, with the time that its training took."""
     from scvi.model import SCVI
 
-    with _stopwatch(SCVI, "train") as seconds:
+    initialise = SCVI.__init__
+
+    @wraps(initialise)
+    def with_likelihood(self: SCVI, *args: object, **kwargs: object) -> None:
+        initialise(self, *args, **kwargs | {"gene_likelihood": gene_likelihood})
+
+    with (
+        _stopwatch(SCVI, "train") as seconds,
+        mock.patch.object(SCVI, "__init__", with_likelihood),
+    ):
         imputed = peer(adata, seed, "scvi", max_epochs=max_epochs, accelerator="cpu")
     return replace(imputed, train_seconds=sum(seconds))
 
 
 # Methods that evaluate() does not know
+
+
+def mean_of_logs(adata: AnnData, seed: int) -> Imputed:
+    """The mean of log1p(CP10k) of all cells; one row, seen by all cells."""
+    logs = np.asarray(scaled_to_library_size(adata.X, 1e4).log1p().mean(axis=0))
+    return _of_logs(np.broadcast_to(logs, adata.shape), adata)
+
+
+def magic_on_logs(adata: AnnData, seed: int, t: int | str = 3) -> Imputed:
+    """MAGIC on log1p(CP10k), as scanpy's tutorials have it (`scanpy.external.pp.magic`)."""
+    from magic import MAGIC
+
+    logs = scaled_to_library_size(adata.X, 1e4).log1p()
+    smoothed = MAGIC(t=t, random_state=seed, n_jobs=1, verbose=0).fit_transform(logs)
+    return _of_logs(np.maximum(smoothed, 0), adata)
+
+
+def _of_logs(logs: FloatArray, adata: AnnData) -> Imputed:
+    """A method that gives logarithms of counts per 10,000, which need not sum to 10,000."""
+    depth = np.asarray(adata.X.sum(axis=1))
+    return Imputed(np.expm1(logs) * depth / 1e4, has_depth=True)
 
 
 def neighbour_sum(adata: AnnData, seed: int, k: int) -> Imputed:
@@ -131,6 +169,8 @@ def scdtl(adata: AnnData, seed: int, bulk: str | None, **options: Any) -> Impute
         sum(seconds),
         latent=adata.obsm["X_scdtl"],
         std=std,
+        model=model,
+        has_depth=True,
     )
 
 
@@ -164,20 +204,33 @@ _SCDTL = ("scdtl.pp", "scdtl.model", "scvi.model")
 METHODS = {
     "observed": replace(_method("observed"), by_default=False),
     "mean": _method("mean profile"),
+    "mean-of-logs": Method(mean_of_logs, by_default=False),
     "knn-smoothing-15": _method("knn smoothing", k=15),
     "knn-smoothing-30": _method("knn smoothing", k=30),
     "neighbour-sum-15": Method(partial(neighbour_sum, k=15), load("knn smoothing").modules),
     "neighbour-sum-30": Method(partial(neighbour_sum, k=30), load("knn smoothing").modules),
     "magic": _method("magic", t=3),
     "magic-auto": replace(_method("magic", t="auto"), by_default=False),
+    "magic-logs": Method(magic_on_logs, load("magic").modules, by_default=False),
     "cellmapper": _method("cellmapper"),
     "alra": _method("alra"),
     "recode": Method(recode, ("screcode",)),
     "scvi-30": _method("scvi", max_epochs=30),
     "scvi-default": replace(_method("scvi", max_epochs=None), by_default=False),
+    "scvi-30-zinb": replace(
+        _method("scvi", max_epochs=30, gene_likelihood="zinb"), by_default=False
+    ),
     "scdtl": Method(partial(scdtl, bulk="human"), _SCDTL, has_posterior=True),
     "scdtl-no-bulk": Method(partial(scdtl, bulk=None), _SCDTL, has_posterior=True),
+    "scdtl-umi": Method(
+        partial(scdtl, bulk="human", noise="umi"), _SCDTL, by_default=False, has_posterior=True
+    ),
 }
-_NAMED_HERE = {"mean profile", "knn smoothing", "scvi"}  # otherwise, or with parameters
+_NAMED_HERE = {
+    "mean profile",
+    "knn smoothing",
+    "magic on logs",
+    "scvi",
+}  # otherwise, or with parameters
 METHODS |= {name: _method(name) for name in NAMES if name not in METHODS.keys() | _NAMED_HERE}
 DEFAULT_METHODS = [name for name, method in METHODS.items() if method.by_default]

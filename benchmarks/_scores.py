@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Row = dict[str, str | float]
 
 UNMASKED, LABELS, BULK, MARKERS = "unmasked", "labels", "bulk", "markers"
+HIDDEN, PAIRS = "hidden", "pairs"
 AS_PUBLISHED = "as published"
 WITH_POSTERIOR = "with posterior"
 OWN_POSTERIOR = "own posterior"
@@ -154,6 +155,14 @@ def log_cp10k(rates: FloatArray) -> FloatArray:
     return np.log1p(rescale(rates.astype(np.float64), np.full(len(rates), 1e4)))
 
 
+def logs_of(imputed: Imputed, counts: FloatArray) -> FloatArray:
+    """log1p(CP10k) of what a method gives for these counts, by its own sums if it has no depth."""
+    if not imputed.has_depth:
+        return log_cp10k(imputed.rates)
+    depth = counts.sum(axis=1, keepdims=True, dtype=np.float64)
+    return np.log1p(1e4 * imputed.rates / np.where(depth > 0, depth, 1))
+
+
 def _in_file(
     module: str, name: str, adata: AnnData, imputed: Imputed, *, has_posterior: bool
 ) -> list[Row]:
@@ -165,6 +174,8 @@ SCORES = {
     HELD_OUT: held_out_scores,
     REFERENCE: reference_scores,
     UNMASKED: partial(_in_file, "_masked", "masked_scores"),
+    HIDDEN: partial(_in_file, "_dropouts", "hidden_scores"),
+    PAIRS: partial(_in_file, "_dropouts", "deep_scores"),
     LABELS: partial(_in_file, "_clusters", "cluster_scores"),
     BULK: partial(_in_file, "_agreement", "bulk_scores"),
     MARKERS: partial(_in_file, "_agreement", "marker_scores"),

@@ -17,25 +17,34 @@ DATASETS = {
     "jurkat_293t_10x": "Jurkat/293T",
     "baron_saver_ref": "Baron",
     "pollen_11types_smarter": "Pollen",
+    "pollen2014_lines": "Pollen, lines",
+    "darmanis2015_brain": "Darmanis",
+    "deng2014": "Deng",
+    "mahata2014_th2": "Mahata",
+    "ziegenhain2017_mesc": "Ziegenhain",
 }
 METHODS = {
     "observed": "no denoising",
     "gene-mean": "gene mean of non-zeros",
+    "detection": "detection rates of gene and cell",
     "mean": "mean profile",
+    "mean-of-logs": "mean of logs",
     "knn-smoothing-15": "kNN-smoothing 15",
     "knn-smoothing-30": "kNN-smoothing 30",
     "neighbour-sum-15": "neighbour sum 15",
     "neighbour-sum-30": "neighbour sum 30",
     "magic": "MAGIC",
     "magic-auto": "MAGIC, t auto",
-    "magic on logs": "MAGIC on logs",
+    "magic-logs": "MAGIC on logs",
     "cellmapper": "CellMapper",
     "alra": "ALRA",
     "recode": "RECODE",
     "scvi-30": "scVI, 30 epochs",
     "scvi-default": "scVI, default epochs",
+    "scvi-30-zinb": "scVI, ZINB, 30 epochs",
     "scdtl-no-bulk": "scdtl without bulk",
     "scdtl": "scdtl",
+    "scdtl-umi": "scdtl, reads taken for UMIs",
 }
 SCORES = {
     "poisson_score": "Poisson score",
@@ -48,13 +57,6 @@ OPENPROBLEMS = {
     "openproblems_mse": "MSE",
 }
 GAMED = (" × 1e-6", " ^ 1.3")
-MASKED_SCORES = {
-    "rmse": "RMSE at masked entries",
-    "l1": "L1 at masked entries",
-    "pearson": "Pearson r at masked entries",
-    "article_rmse": "RMSE over the matrix, as in the article (flatters)",
-    "article_pearson": "Pearson r over the matrix, as in the article (flatters)",
-}
 LABEL_SCORES = {
     "ari": "ARI of Leiden clusters, mean over resolutions",
     "nmi": "NMI of Leiden clusters, mean over resolutions",
@@ -108,12 +110,12 @@ def as_markdown(cells: pd.DataFrame) -> str:
 
 def accuracy(rows: pd.DataFrame) -> str:
     """Scores, leads and costs of `accuracy.py`."""
-    rows = _named(rows)
+    rows = named(rows)
     parts = []
     for title, group in _by_cells(rows):
         for score, name in SCORES.items():
-            means = _side_by_side(group, score, LINE)
-            parts += [f"**{name}, {title}**", as_markdown(_texts(means))]
+            means = side_by_side(group, score, LINE)
+            parts += [f"**{name}, {title}**", as_markdown(as_texts(means))]
         parts += _openproblems(group, title)
     if set(OWN) < set(rows["method"]):
         for score in MAIN_SCORES:
@@ -124,9 +126,9 @@ def accuracy(rows: pd.DataFrame) -> str:
             ("train_seconds", "Seconds in training"),
             ("added_mb", "Memory beyond libraries and data, MB"),
         ):
-            means = _side_by_side(group, cost, ["method"]).dropna(how="all")
+            means = side_by_side(group, cost, ["method"]).dropna(how="all")
             digits = 0 if cost == "added_mb" else 1
-            parts += [f"**{name}, {title}**", as_markdown(_texts(means, digits, best=False))]
+            parts += [f"**{name}, {title}**", as_markdown(as_texts(means, digits, best=False))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -182,27 +184,13 @@ def downsampling(rows: pd.DataFrame) -> str:
     }
     means = rows.groupby(LINE, sort=False)[list(names)].mean()
     error = means[["gene_gene_error"]]
-    texts = _texts(means).assign(gene_gene_error=_texts(error, lowest=True))
+    texts = as_texts(means).assign(gene_gene_error=as_texts(error, lowest=True))
     return as_markdown(texts.rename(columns=names)) + "\n"
-
-
-def masking(rows: pd.DataFrame) -> str:
-    """Scores of `masking.py` at each share of masked entries, mean over data sets."""
-    parts = []
-    for score, name in MASKED_SCORES.items():
-        by_dataset = rows.groupby([*LINE, "masked", "dataset"], sort=False)[score].mean()
-        by_dataset = by_dataset.unstack("dataset")
-        # A method that failed on a data set has no mean to compare.
-        means = by_dataset.mean(axis=1, skipna=False).unstack("masked")
-        texts = _texts(means, lowest="pearson" not in score)
-        texts.columns = [f"{share} % masked" for share in texts]
-        parts += [f"**{name}**", as_markdown(texts)]
-    return "\n\n".join(parts) + "\n"
 
 
 def clustering(rows: pd.DataFrame) -> str:
     """Scores of `clustering.py`: mean over seeds ± standard deviation, difference to raw PCA."""
-    rows = _named(rows)
+    rows = named(rows)
     parts = []
     for score, name in LABEL_SCORES.items():
         values = rows.pivot_table(
@@ -215,7 +203,7 @@ def clustering(rows: pd.DataFrame) -> str:
             values.loc[("scdtl", "better of the two"), :] = pd.concat(better)
         means = values.T.groupby(level="dataset", sort=False).mean().T
         deviations = values.T.groupby(level="dataset", sort=False).std().fillna(0).T
-        texts = _texts(means).rename(index={"no denoising": "raw counts"})
+        texts = as_texts(means).rename(index={"no denoising": "raw counts"})
         for column in texts:
             spread = deviations[column].map(" ± {:.3f}".format).where(means[column].notna(), "")
             texts[column] = texts[column].to_numpy() + spread.to_numpy()
@@ -232,23 +220,23 @@ def agreement(rows: pd.DataFrame) -> str:
     if len(bulk):
         bulk = bulk.assign(dataset=bulk["bulk"].replace(BULK_TABLES))
         for score, name in BULK_SCORES.items():
-            parts += [f"**{name}**", as_markdown(_texts(_side_by_side(bulk, score, LINE)))]
+            parts += [f"**{name}**", as_markdown(as_texts(side_by_side(bulk, score, LINE)))]
     if len(markers):
-        means = _side_by_side(_named(markers), "average_precision", LINE)
-        chance = _named(markers).groupby("dataset")["chance"].mean()
+        means = side_by_side(named(markers), "average_precision", LINE)
+        chance = named(markers).groupby("dataset")["chance"].mean()
         means.loc[("a random order", ""), :] = chance
-        parts += ["**Average precision of markers**", as_markdown(_texts(means))]
+        parts += ["**Average precision of markers**", as_markdown(as_texts(means))]
     return "\n\n".join(parts) + "\n"
 
 
 def ablation(rows: pd.DataFrame) -> str:
     """Scores and seconds of `ablation.py`, and the mean difference to the full model."""
     parts = []
-    for title, group in _by_cells(_named(rows)):
+    for title, group in _by_cells(named(rows)):
         for column in [*MAIN_SCORES, "seconds"]:
             digits = 1 if column == "seconds" else 3
-            means = _side_by_side(group, column, ["method"])
-            table = _texts(means, digits, best=column != "seconds")
+            means = side_by_side(group, column, ["method"])
+            table = as_texts(means, digits, best=column != "seconds")
             difference = means.sub(means.loc["full"], axis=1).mean(axis=1)
             table["mean difference to full"] = [f"{d:+.{digits + 1}f}" for d in difference]
             name = SCORES.get(column, column.capitalize())
@@ -262,7 +250,7 @@ def step(rows: pd.DataFrame) -> str:
     order = [step for step in STEPS if step in names]
     table = rows.pivot(index="step", columns="loop", values="milliseconds").loc[order]
     table = table[list(dict.fromkeys(rows["loop"]))]
-    texts = _texts(table, digits=1, best=False)
+    texts = as_texts(table, digits=1, best=False)
     texts.index = names[order].rename("step")
     for below in ("dae", "bare"):
         # The bare products have no loop of scvi-tools: their plain time stands in.
@@ -330,7 +318,7 @@ def _growth(rows: pd.DataFrame) -> float:
 
 def transfer(rows: pd.DataFrame) -> str:
     """Gains over the run from scratch in the same draw, and how soon it is reached."""
-    rows = _named(rows)
+    rows = named(rows)
     parts = []
     for score in ("gene_d2", "poisson_score"):
         values = rows.pivot_table(
@@ -393,7 +381,7 @@ def false_signals(rows: pd.DataFrame) -> str:
 
 def trust(rows: dict[str, pd.DataFrame]) -> str:
     """Coverage, trusted genes and silent genes of `trust.py`."""
-    coverage = _named(rows["coverage"])
+    coverage = named(rows["coverage"])
     levels = [column for column in coverage if column.endswith("%")]
     parts = []
     for share, group in coverage.groupby("held_out", sort=False):
@@ -410,7 +398,7 @@ def trust(rows: dict[str, pd.DataFrame]) -> str:
         worst = (by_stratum - nominal).abs().groupby("dataset", sort=False).max()
         title = f"**Largest difference from nominal in any stratum, {share:.0%} held out**"
         parts += [title, as_markdown((100 * worst).map("{:.1f} points".format))]
-    genes = _named(rows["genes"]).groupby("dataset", sort=False).mean(numeric_only=True)
+    genes = named(rows["genes"]).groupby("dataset", sort=False).mean(numeric_only=True)
     names = {
         "trusted": "trusted",
         "better_if_trusted": "trusted: better than the mean",
@@ -424,7 +412,7 @@ def trust(rows: dict[str, pd.DataFrame]) -> str:
     cost = genes[["lost_per_gene", "lost"]].map("{:.1%}".format)
     cost.columns = ["of a gene's unseen molecules, mean", "of all unseen molecules"]
     parts += ["**What exact zeros cost at `false_zero_rate=0.05`**", as_markdown(cost)]
-    silent = _named(rows["silent"])
+    silent = named(rows["silent"])
     columns = {
         "median_share": "median share of the active rate",
         "upper_share": "90th percentile",
@@ -449,18 +437,18 @@ def _openproblems(rows: pd.DataFrame, title: str) -> list[str]:
     for score, name in OPENPROBLEMS.items():
         if score not in rows or rows[score].isna().all():
             continue
-        tables = [_side_by_side(rows, score, LINE)]
+        tables = [side_by_side(rows, score, LINE)]
         for suffix in GAMED:
             if len(own) and score + suffix in rows:
-                means = _side_by_side(own, score + suffix, LINE)
+                means = side_by_side(own, score + suffix, LINE)
                 tables.append(means.rename(index={"scdtl": "scdtl" + suffix}, level="method"))
-        texts = _texts(pd.concat(tables), best=False)
+        texts = as_texts(pd.concat(tables), best=False)
         heading = f"**OpenProblems' {name} as shipped (it flatters: see text), {title}**"
         parts += [heading, as_markdown(texts)]
     return parts
 
 
-def _named(rows: pd.DataFrame) -> pd.DataFrame:
+def named(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows with data sets by their short names."""
     return rows.assign(dataset=rows["dataset"].replace(DATASETS))
 
@@ -470,7 +458,7 @@ def _by_cells(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         yield ("all cells" if n_cells == "all" else f"{n_cells} cells"), group
 
 
-def _side_by_side(rows: pd.DataFrame, value: str, index: list[str]) -> pd.DataFrame:
+def side_by_side(rows: pd.DataFrame, value: str, index: list[str]) -> pd.DataFrame:
     """Means over seeds, lines × data sets, both in the order of the rows."""
     means = rows.pivot_table(
         index=index, columns="dataset", values=value, sort=False, dropna=False, observed=True
@@ -480,7 +468,7 @@ def _side_by_side(rows: pd.DataFrame, value: str, index: list[str]) -> pd.DataFr
     return means.loc[keys, list(dict.fromkeys(rows["dataset"]))].rename_axis(columns=None)
 
 
-def _texts(
+def as_texts(
     means: pd.DataFrame, digits: int = 3, *, best: bool = True, lowest: bool = False
 ) -> pd.DataFrame:
     """Numbers as texts, the highest (or lowest) of each column bold, methods by their names."""

@@ -147,7 +147,7 @@ def impute(
     **train_kwargs: Any,
 ) -> Imputed:
     """`scdtl.pp.impute` with another model class or other arguments of training."""
-    with mock.patch("scdtl.pp._impute.SCDTL", model):
+    with mock.patch("scdtl.pp._training.SCDTL", model):
         return scdtl(adata, seed, bulk, train_kwargs={"plan_kwargs": loss or {}} | train_kwargs)
 
 

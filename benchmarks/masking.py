@@ -4,12 +4,19 @@
 
 10, 20, 30 and 40 % of the non-zero entries are set to zero, at random by the seed; every method
 sees the rest, in a process of its own. Values are log1p of counts per 10,000, with the unmasked
-total of the cell as its depth. As every masked entry is non-zero, E[x] is not the value to
-predict: the line "zero-truncated" is the mean given that the count is not zero, of a negative
-binomial with the method's mean (for scdtl: before the entry's own count) at the unmasked depth;
-its dispersion is scdtl's own, for peers by moments.
+total of the cell as its depth; logarithms that a method gives itself are taken as they are. As
+every masked entry is non-zero, E[x] is not the value to predict: the line "zero-truncated" is the
+mean given that the count is not zero, of a negative binomial with the method's mean (of scdtl:
+`own_counts=False`, from the other genes alone) at the unmasked depth; its dispersion is scdtl's
+own, for peers by moments.
 
 rmse, l1, pearson   at the masked entries alone
+auc                 masked entries against those that were zero before, at most 200,000 of each,
+                    by the value that a method gives, on the line "zero-truncated" by the chance
+                    of a count; of scdtl by its probability of a dropout, from all genes and from
+                    the other genes alone
+false_fills         of these true zeros the share above the threshold at which half of the masked
+                    entries are found
 article_rmse, article_pearson
                     over the whole matrix, where all other entries are taken from the truth:
                     the article's scores, which flatter
@@ -26,11 +33,11 @@ from pathlib import Path
 
 import pandas as pd
 from _data import UMI_DATASETS, keep_detected_genes, read_counts
+from _entry_tables import masking
 from _masked import gene_mean_scores, mask
 from _peers import DEFAULT_METHODS, METHODS
 from _report import Results, installed
 from _scores import UNMASKED
-from _tables import masking
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -41,7 +48,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--datasets", nargs="+", default=UMI_DATASETS, metavar="NAME")
     parser.add_argument("--masked", nargs="+", type=int, default=[10, 20, 30, 40], metavar="%")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--methods", nargs="+", default=DEFAULT_METHODS, choices=list(METHODS))
+    methods = [*DEFAULT_METHODS, "magic-logs"]
+    parser.add_argument("--methods", nargs="+", default=methods, choices=list(METHODS))
     parser.add_argument("--out", type=Path, help="CSV file for every row")
     return parser.parse_args()
 

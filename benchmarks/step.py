@@ -36,7 +36,6 @@ from scvi.model import SCVI
 
 from scdtl import SCDTL
 from scdtl._compat import quiet_lightning
-from scdtl.model._profiles import log_mean_of_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,9 +72,8 @@ def contenders(counts: sparse.csr_matrix, n_cells: int) -> dict[str, Contender]:
     ):
         model = _new(model_class, counts)
         model.module.bulk_latents.normal_()
-        molecules = model._data_splitter_cls(*model._registered(model.adata), n_cells)
-        log_mean = log_mean_of_batches(molecules.kept, molecules.batch_index, n_batch=1)
-        model.module.log_mean.copy_(log_mean)
+        molecules = model._split(n_cells, 0.1, counts.shape[0])
+        model._start(molecules)
         tensors = next(iter(molecules.train_dataloader()))
         result[name] = Contender(model, tensors, {"plan_kwargs": loss})
     scvi = _new(SCVI, counts)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import _entry_tables
 import _tables
 import pandas as pd
 from _figure import draw
@@ -25,7 +26,8 @@ WRITERS = {
     "step": _tables.step,
     "scale": _tables.scale,
     "transfer": _tables.transfer,
-    "masking": _tables.masking,
+    "masking": _entry_tables.masking,
+    "reads": _entry_tables.reads,
     "clustering": _tables.clustering,
     "agreement": _tables.agreement,
     "false_signals": _tables.false_signals,

@@ -66,7 +66,7 @@ def run(adata: AnnData, line: str, bulk: str, seed: int) -> tuple[dict[str, Any]
     if line == ZERO_SHOT:
         options["max_epochs"] = 0
     start = perf_counter()
-    with mock.patch("scdtl.pp._impute.SCDTL", MODELS.get(line, scdtl.SCDTL)):
+    with mock.patch("scdtl.pp._training.SCDTL", MODELS.get(line, scdtl.SCDTL)):
         result = scdtl.pp.impute(
             adata, scale="counts", random_state=seed, copy=True, verbose=False, **options
         )

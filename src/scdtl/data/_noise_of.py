@@ -51,14 +51,15 @@ def evidence_of(values: Any) -> dict[str, float]:
 
     Returns
     -------
-    ``n_values``: number of positive values. ``whole``: share of whole numbers among the positive values. ``scaled``: 1 if they are not
-    whole, but multiples of their cell's smallest, as counts are that were scaled to a library
-    size; what follows is then said of these multiples. ``smallest``: smallest positive value of a
-    cell, median over cells. ``ones``: share of the positive values that are at most 1.
-    ``typical``: median of the positive values. ``n_rare`` and ``spread``: number of genes that 3
-    cells to 20 % of the cells have, and the median of their variance over their mean: molecules
-    come one by one, with a variance near the mean, and reads in many copies. ``size``: median
-    of the cells' sums. ``alike``: 1 if all cells sum to the same, above 100,000.
+    ``n_values``: number of positive values. ``whole``: share of whole numbers among them.
+    ``scaled``: 1 if they are not whole, but multiples of their cell's smallest, as counts are
+    that were scaled to a library size; what follows is then said of these multiples.
+    ``smallest``: smallest positive value of a cell, median over cells. ``ones``: share of the
+    positive values that are at most 1. ``typical``: median of the positive values. ``n_rare`` and
+    ``spread``: number of genes that 3 cells to 20 % of the cells have, and the median of their
+    variance over their mean: molecules come one by one, with a variance near the mean, and reads
+    in many copies. ``size``: median of the cells' sums. ``alike``: 1 if all cells sum to the
+    same, above 100,000.
     """
     cells = np.unique(np.linspace(0, values.shape[0] - 1, MAX_CELLS).astype(int))
     counts = sparse.csr_matrix(values[cells] if values.shape[0] else values).astype(np.float64)

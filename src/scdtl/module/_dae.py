@@ -27,7 +27,8 @@ def log1p_deviation(counts: torch.Tensor, log_mean: torch.Tensor) -> torch.Tenso
         library_size = counts.sum(1, keepdim=True).clamp(min=1.0)
         return torch.log1p(counts * (CP10K / library_size)) - torch.log1p(CP10K * profile)
     counts = counts.nan_to_num(0.0)
-    seen = 1 - (hidden * profile).sum(1, keepdim=True) / profile.sum(-1, keepdim=True)
+    whole = profile.sum(-1, keepdim=True).clamp(min=1e-12)
+    seen = 1 - (hidden * profile).sum(1, keepdim=True) / whole
     library_size = (counts.sum(1, keepdim=True) / seen.clamp(min=1e-6)).clamp(min=1.0)
     deviation = torch.log1p(counts * (CP10K / library_size)) - torch.log1p(CP10K * profile)
     return deviation.masked_fill(hidden, 0.0)

@@ -252,9 +252,13 @@ class NoiseModel(nn.Module, ABC):
 
     @abstractmethod
     def dropout(
-        self, scores: torch.Tensor, log_mean: torch.Tensor, counts: torch.Tensor
+        self,
+        known: Posterior,
+        scores: torch.Tensor,
+        log_mean: torch.Tensor,
+        counts: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Probability of each zero that the gene is expressed, and its mean rate if it is.
 
-        The probability is 0 where there is a count.
+        Given what is known of the rates. The probability is 0 where there is a count.
         """

@@ -314,7 +314,11 @@ class Reads(NoiseModel):
         return OnLogScale(mean, (weight * of_value).sqrt(), per_10k)
 
     def dropout(
-        self, scores: torch.Tensor, log_mean: torch.Tensor, counts: torch.Tensor
+        self,
+        known: Posterior,
+        scores: torch.Tensor,
+        log_mean: torch.Tensor,
+        counts: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The chance, by the other genes, of a count in a second measurement of the like."""
         chance = self._chance(scores, log_mean, counts)

@@ -59,6 +59,11 @@ class Gamma(Posterior):
     def expected_log1p(self, mean: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
         return expected_log1p(mean, 1 / self._variation.clamp(min=_MIN_VARIATION), factor)
 
+    def detected(self) -> torch.Tensor:
+        """Probability of a molecule or more in a measurement as deep as the first."""
+        variation = self._variation.clamp(min=_MIN_VARIATION)
+        return -torch.expm1(-torch.log1p(variation * self.mean) / variation)
+
 
 class UMI(NoiseModel):
     """Sampled molecules: thinned in training, held out one by one, with a gamma posterior.
@@ -276,13 +281,14 @@ class UMI(NoiseModel):
         return Gamma(mean, posterior_variation(counts, self.dispersion))
 
     def dropout(
-        self, scores: torch.Tensor, log_mean: torch.Tensor, counts: torch.Tensor
+        self,
+        known: Gamma,  # type: ignore[override]
+        scores: torch.Tensor,
+        log_mean: torch.Tensor,
+        counts: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The chance of a molecule in a second measurement, as deep as the first."""
-        mean = self.posterior(scores, log_mean, counts).mean
-        shape = 1 / self.dispersion.clamp(min=_MIN_VARIATION)
-        again = -torch.expm1(-shape * torch.log1p(mean / shape))
-        return torch.where(counts > 0, 0, again), mean
+        return torch.where(counts > 0, 0, known.detected()), known.mean
 
 
 def _mean_profile_dispersion(kept: sparse.csr_matrix, held_out: sparse.csr_matrix) -> torch.Tensor:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from scdtl.tl.peers._peer import Rates
 
 _N_DRAWS = 10
+_BATCH_SIZE = 128
 
 
 def scvi(
@@ -38,6 +39,8 @@ def scvi(
                 max_epochs=max_epochs,
                 accelerator=accelerator,
                 enable_progress_bar=False,
+                batch_size=_BATCH_SIZE
+                + (len(split[0]) % _BATCH_SIZE == 1),  # one cell has no spread
                 datasplitter_kwargs={"external_indexing": split},
             )
             for _ in range(_N_DRAWS):
