@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 COMPLETE, IS_HIDDEN = "complete", "is_hidden"
 OTHER_GENES = "other genes alone"
+IF_EXPRESSED = "if expressed"
 VALUES_KEPT = "observed values kept"
 DROPOUTS_FILLED = "likely dropouts filled"
 
@@ -101,7 +102,7 @@ def hidden_scores(adata: ad.AnnData, imputed: Imputed, *, has_posterior: bool) -
     of_mean = (log_cp10k(counts).mean(axis=0) - truth) ** 2 * hidden
     positive = truth > 0
     rows: list[Row] = []
-    for name, logs, chance in lines(counts, imputed):
+    for name, logs, chance in [*lines(counts, imputed), *_if_expressed(imputed)]:
         nonzero = agreement(truth[hidden & positive], logs[hidden & positive])
         of_method = (logs - truth) ** 2 * hidden
         rows.append(
@@ -118,6 +119,15 @@ def hidden_scores(adata: ad.AnnData, imputed: Imputed, *, has_posterior: bool) -
             better = of_method.sum(axis=0) < of_mean.sum(axis=0)
             rows[-1] |= _of_trusted_genes(imputed.model, enough, better)
     return rows
+
+
+def _if_expressed(imputed: Imputed) -> Iterator[Line]:
+    """What scdtl fills a zero with if it is a dropout: the value for entries that are not zero."""
+    if imputed.model is not None:
+        logs, chance = imputed.model.get_imputed_expression(
+            replace="dropouts", dropout_threshold=0, return_dropout=True, return_numpy=True
+        )
+        yield Line(IF_EXPRESSED, logs.toarray(), chance.toarray())
 
 
 def _of_trusted_genes(model: SCDTL, enough: BoolArray, better: BoolArray) -> Row:

@@ -73,8 +73,10 @@ def _depth(adata: ad.AnnData) -> FloatArray:
 
 
 def masked_scores(adata: ad.AnnData, imputed: Imputed, *, has_posterior: bool) -> list[Row]:
-    """What a method gives, and the zero-truncated mean; peers' dispersion is by moments.
+    """What a method gives, and the zero-truncated mean.
 
+    The dispersion is by moments for all methods, scdtl too, of the entries that were not masked:
+    zeros that are none would make it too large, and the protocol tells which they are.
     Dropouts are called by what a peer gives, and on its second line by the chance of a count under
     the negative binomial; by scdtl's probability of a dropout, and on its second line by that
     from the other genes alone.
@@ -84,15 +86,19 @@ def masked_scores(adata: ad.AnnData, imputed: Imputed, *, has_posterior: bool) -
     counts = adata.X.toarray().astype(np.float64)
     logs = logs_of(imputed, counts)
     if imputed.model is None:
-        mean = rescale(imputed.rates, counts.sum(axis=1))
-        dispersion = np.broadcast_to(dispersion_by_moments(counts, mean), mean.shape)
+        mean, from_others = rescale(imputed.rates, counts.sum(axis=1)), None
+    else:
+        mean, from_others = _from_other_genes(imputed.model)
+    seen = mean.astype(np.float64)
+    seen[at] = 0
+    dispersion = dispersion_by_moments(counts, rescale(seen, counts.sum(axis=1)))
+    if imputed.model is None:
         calls_by = logs, chance_of_count(mean, dispersion)
     else:
-        mean, dispersion, from_others = _from_other_genes(imputed.model)
         calls_by = _chance(imputed.model), from_others
     depth = _depth(adata)
     per_count = 1e4 / depth[entries.cells]
-    truncated = zero_truncated(rescale(mean, depth)[at], dispersion[at], per_count)
+    truncated = zero_truncated(rescale(mean, depth)[at], dispersion[entries.genes], per_count)
     line = OWN_POSTERIOR if has_posterior else AS_PUBLISHED
     true_zeros = adata.layers[UNMASKED].toarray() == 0
     return [
@@ -109,16 +115,12 @@ def chance_of_count(mean: FloatArray, dispersion: FloatArray) -> FloatArray:
     return -np.expm1(-np.log1p(dispersion * mean) / dispersion)
 
 
-def _from_other_genes(model: SCDTL) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Mean and dispersion before an entry's own count is looked at; probability of a dropout."""
-    mean, std, chance = model.get_imputed_expression(
-        scale="counts",
-        own_counts=False,
-        return_std=True,
-        return_dropout=True,
-        return_numpy=True,
+def _from_other_genes(model: SCDTL) -> tuple[FloatArray, FloatArray]:
+    """Mean before an entry's own count is looked at; probability of a dropout."""
+    mean, chance = model.get_imputed_expression(
+        scale="counts", own_counts=False, return_dropout=True, return_numpy=True
     )
-    return mean, (std / np.maximum(mean, _MIN_MEAN)) ** 2, chance.toarray()
+    return mean, chance.toarray()
 
 
 def _chance(model: SCDTL) -> FloatArray:

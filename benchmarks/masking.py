@@ -7,8 +7,8 @@ sees the rest, in a process of its own. Values are log1p of counts per 10,000, w
 total of the cell as its depth; logarithms that a method gives itself are taken as they are. As
 every masked entry is non-zero, E[x] is not the value to predict: the line "zero-truncated" is the
 mean given that the count is not zero, of a negative binomial with the method's mean (of scdtl:
-`own_counts=False`, from the other genes alone) at the unmasked depth; its dispersion is scdtl's
-own, for peers by moments.
+`own_counts=False`, from the other genes alone) at the unmasked depth; its dispersion is by
+moments, of the entries that were not masked, for all methods alike.
 
 rmse, l1, pearson   at the masked entries alone
 auc                 masked entries against those that were zero before, at most 200,000 of each,
