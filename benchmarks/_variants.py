@@ -14,7 +14,7 @@ from torch import nn
 
 from scdtl import SCDTL
 from scdtl.module._scdtl import SCDTLModule
-from scdtl.train._molecules import MoleculeSplitter
+from scdtl.train._held_out import HeldOutSplitter
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -98,7 +98,7 @@ class WithoutPosterior(SCDTL):
 # Validation
 
 
-class CellSplitter(MoleculeSplitter):
+class CellSplitter(HeldOutSplitter):
     """Holds out cells: trains on all molecules of the others, and validates on thinned ones."""
 
     def __init__(
@@ -116,7 +116,7 @@ class CellSplitter(MoleculeSplitter):
             positions = np.arange(len(batch_index))
         # The cells come in random order.
         super().__init__(noise, counts[n:], batch_index[n:], batch_size, 0.0, seed, positions[n:])
-        self.judges = MoleculeSplitter(
+        self.judges = HeldOutSplitter(
             noise, counts[:n], batch_index[:n], batch_size, held_out_fraction, seed, positions[:n]
         )
         self.val_idx, self.n_val = self.judges.val_idx, self.judges.n_val

@@ -14,7 +14,7 @@ from scdtl import SCDTL
 from scdtl._random import local_seed
 from scdtl.datasets import toy
 from scdtl.metrics import poisson_score
-from scdtl.train._molecules import MoleculeSplitter
+from scdtl.train._held_out import HeldOutSplitter
 
 
 def imputed(model, **options):
@@ -119,7 +119,7 @@ def test_molecules_held_out_stay_so_when_training_goes_on(
 ):
     splits = []
 
-    class Recorded(MoleculeSplitter):
+    class Recorded(HeldOutSplitter):
         def __init__(self, *args, **kwargs):
             super().__init__(*args, **kwargs)
             splits.append(self)

@@ -195,6 +195,7 @@ def test_molecules_have_dropouts_too(pbmc_counts):
         assert again[inside].mean() == pytest.approx(chance[inside].mean(), abs=0.06)
 
 
+@pytest.mark.filterwarnings("ignore:Category 0 .* has fewer than 3 cells:UserWarning")
 @pytest.mark.parametrize(
     "counts", [[[180.0]], [[0.0, 0.0], [3.0, 0.0]], [[1.5, 30.0], [2.0, 0.0]]]
 )

@@ -28,8 +28,8 @@ from scdtl.model._trust import bulk_helps, calibrate, raise_noise_to_residuals, 
 from scdtl.module._gene_order import columns_at, gene_vectors, order_by_similarity
 from scdtl.module._scdtl import SCDTLModule
 from scdtl.noise._multinomial import LOG_ZERO
+from scdtl.train._held_out import MAX_TRAINING_CELLS, HeldOutSplitter
 from scdtl.train._interrupt import StopOnInterrupt
-from scdtl.train._molecules import MAX_TRAINING_CELLS, MoleculeSplitter
 from scdtl.train._plan import SCDTLTrainingPlan
 from scdtl.train._progress import TrainingBar
 
@@ -91,7 +91,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
 
     _module_cls = SCDTLModule
     _training_plan_cls = SCDTLTrainingPlan
-    _data_splitter_cls = MoleculeSplitter
+    _data_splitter_cls = HeldOutSplitter
     _totals_on_disk: np.ndarray | None = None  # where the model's own cells are a sample
 
     def __init__(
@@ -229,10 +229,10 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             "matched_by": matches.counts,
         }
 
-    def _drop_bulk_that_misleads(self, molecules: MoleculeSplitter) -> None:
+    def _drop_bulk_that_misleads(self, split: HeldOutSplitter) -> None:
         """Start from scratch where bulk does not predict the cells at hand."""
         self.module.eval()
-        self.transfer_["dropped"] = not bulk_helps(self.module, molecules)
+        self.transfer_["dropped"] = not bulk_helps(self.module, split)
         if not self.transfer_["dropped"]:
             return
         self.module.start_without_bulk()
@@ -329,19 +329,19 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         """
         refuse_checkpoints_to_open(trainer_kwargs.get("callbacks"))
         check_one_device(devices, trainer_kwargs.get("strategy"))
-        molecules = self._split(batch_size, held_out_fraction, max_training_cells)
-        self._start(molecules)
-        steps_per_epoch = len(molecules.train_dataloader())
+        split = self._split(batch_size, held_out_fraction, max_training_cells)
+        self._start(split)
+        steps_per_epoch = len(split.train_dataloader())
         if max_epochs is None:
             max_epochs = -(-self.module.noise.max_steps // steps_per_epoch)
         if max_epochs > 0:
             if self.transfer_ and not self.history_:
-                self._drop_bulk_that_misleads(molecules)
+                self._drop_bulk_that_misleads(split)
             every = max(1, round(_STEPS_PER_VALIDATION / steps_per_epoch))
             # Few cells are soon known by heart: smaller steps let the held-out molecules say when.
-            lr = _LR * float(np.clip(molecules.n_train / _CELLS_AT_FULL_LR, _MIN_LR_FRACTION, 1))
+            lr = _LR * float(np.clip(split.n_train / _CELLS_AT_FULL_LR, _MIN_LR_FRACTION, 1))
             self._fit(
-                molecules,
+                split,
                 patience=early_stopping_patience if early_stopping else None,
                 max_epochs=max_epochs,
                 accelerator=accelerator,
@@ -349,13 +349,13 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
                 plan_kwargs={"lr": lr} | (plan_kwargs or {}),
                 **({"check_val_every_n_epoch": every, "gradient_clip_val": 1.0} | trainer_kwargs),
             )
-        self._calibrate(molecules)
-        self._score(molecules)
+        self._calibrate(split)
+        self._score(split)
 
     def _split(
         self, batch_size: int, held_out_fraction: float, max_training_cells: int
-    ) -> MoleculeSplitter:
-        """Draw the cells to train on and hold out some of their molecules."""
+    ) -> HeldOutSplitter:
+        """Draw the cells to train on and hold out a part of each."""
         if self._is_fresh:
             self._set_gene_order(lambda _, counts: order_by_similarity(gene_vectors(counts)))
         n_batch, counts_and_batch = self.summary_stats.n_batch, self._registered()
@@ -374,14 +374,14 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             cells,
         )
 
-    def _start(self, molecules: MoleculeSplitter) -> None:
+    def _start(self, split: HeldOutSplitter) -> None:
         """Begin at the mean profile of what training sees: what is held out stays unseen."""
         noise, n_batch = self.module.noise, self.summary_stats.n_batch
-        totals = noise.totals(molecules.kept, molecules.batch_index, n_batch)
+        totals = noise.totals(split.kept, split.batch_index, n_batch)
         self.module.log_mean.copy_(noise.log_mean(totals))
         if self._is_fresh:
             self.module.start_without_bulk()
-        noise.start(*molecules.held_out_parts())
+        noise.start(*split.held_out_parts())
 
     @property
     def _is_fresh(self) -> bool:
@@ -390,13 +390,13 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
 
     def _fit(
         self,
-        molecules: MoleculeSplitter,
+        split: HeldOutSplitter,
         *,
         patience: int | None,
         max_epochs: int,
         **trainer_kwargs,
     ) -> None:
-        """Train the network until held-out molecules are predicted no better."""
+        """Train the network until held-out data are predicted no better."""
         bar = TrainingBar(trainer_kwargs.pop("enable_progress_bar", True))
         callbacks = [*(trainer_kwargs.pop("callbacks", None) or []), bar]
         if patience is not None:
@@ -407,7 +407,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         with quiet_lightning(), one_process() as plugins, StopOnInterrupt() as interrupt:
             super().train(
                 max_epochs=max_epochs,
-                datamodule=molecules,
+                datamodule=split,
                 callbacks=[*callbacks, interrupt],
                 **({"plugins": plugins} | trainer_kwargs),
                 enable_progress_bar=False,
@@ -420,17 +420,17 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             "max_epochs": max_epochs,
         }
 
-    def _calibrate(self, molecules: MoleculeSplitter) -> None:
-        """Fit the noise to held-out molecules, and the reach of what was not trained."""
+    def _calibrate(self, split: HeldOutSplitter) -> None:
+        """Fit the noise to held-out data, and the reach of what was not trained."""
         self.module.eval()
         has_learned = bool(self.transfer_ or self.history_)
         if not has_learned:
             self.module.log_ratio_scale.zero_()  # the mean profile is all there is to say
-        calibrate(self.module, molecules, fit_scale=has_learned and not self.history_)
+        calibrate(self.module, split, fit_scale=has_learned and not self.history_)
 
-    def _score(self, molecules: MoleculeSplitter) -> None:
-        """Score on held-out molecules, then let the posterior know all molecules."""
-        explained, by_gene, trusted = score(self.module, molecules)
+    def _score(self, split: HeldOutSplitter) -> None:
+        """Score on held-out data, then let the posterior know all of them."""
+        explained, by_gene, trusted = score(self.module, split)
         position = self._gene_position()
         self.held_out_ = {
             "deviance_explained": explained,
@@ -439,5 +439,5 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         }
         totals = self._totals()[..., self.module.gene_order.cpu().numpy()]
         self.module.log_mean.copy_(self.module.noise.log_mean(totals))
-        raise_noise_to_residuals(self.module, molecules)
+        raise_noise_to_residuals(self.module, split)
         self.is_trained_ = True

@@ -1,4 +1,4 @@
-"""What held-out molecules tell: reach of the prediction, noise, and trust in each gene."""
+"""What held-out data tell: reach of the prediction, noise, and trust in each gene."""
 
 from __future__ import annotations
 
@@ -16,51 +16,48 @@ if TYPE_CHECKING:
 
     from scdtl.module._scdtl import SCDTLModule
     from scdtl.noise._base import Minibatch
-    from scdtl.train._molecules import MoleculeSplitter
+    from scdtl.train._held_out import HeldOutSplitter
 
 _MIN_CELLS_TO_JUDGE = 10
 
 
 @torch.inference_mode()
-def calibrate(module: SCDTLModule, molecules: MoleculeSplitter, fit_scale: bool) -> None:
+def calibrate(module: SCDTLModule, split: HeldOutSplitter, fit_scale: bool) -> None:
     """Fit the noise, and where nothing was trained one factor for all log-ratios.
 
     Parameters
     ----------
     module
         Trained, or fresh from bulk.
-    molecules
+    split
         The split that training used.
     fit_scale
         Fit one factor for all log-ratios, for a network that was not trained on these cells.
     """
     if fit_scale:
-        ratios = _validation_ratios(module, molecules)
+        ratios = _validation_ratios(module, split)
         module.log_ratio_scale.fill_(module.noise.best_scale(*ratios))
-    module.noise.fit(_scores(module, molecules))
+    module.noise.fit(_scores(module, split))
 
 
 @torch.inference_mode()
-def score(
-    module: SCDTLModule, molecules: MoleculeSplitter
-) -> tuple[float, np.ndarray, np.ndarray]:
-    """Score a calibrated network on held-out molecules.
+def score(module: SCDTLModule, split: HeldOutSplitter) -> tuple[float, np.ndarray, np.ndarray]:
+    """Score a calibrated network on held-out data.
 
     Parameters
     ----------
     module
         Calibrated.
-    molecules
+    split
         The split that training used.
 
     Returns
     -------
-    Deviance of the held-out molecules explained beyond the mean profile, pooled over genes and
-    per gene (NaN below 20 held-out molecules); and for each gene whether it is above 0 by more
-    than sampling error, as a one-sided test of the cells' gains says.
+    Deviance of held-out data explained beyond the mean profile, pooled over genes and per gene
+    (NaN where there is too little to tell); and for each gene whether it is trusted.
     """
     sums = torch.zeros(6, module.log_mean.shape[1], dtype=torch.float64)
-    for scores, log_mean, counts, held_out in _scores(module, molecules):
+    for scores, log_mean, counts, held_out in _scores(module, split):
         of_model, of_mean = module.noise.deviances(scores, log_mean, counts, held_out)
         gain = of_mean - of_model
         parts = (
@@ -80,22 +77,22 @@ def score(
 
 
 @torch.inference_mode()
-def raise_noise_to_residuals(module: SCDTLModule, molecules: MoleculeSplitter) -> None:
+def raise_noise_to_residuals(module: SCDTLModule, split: HeldOutSplitter) -> None:
     """Raise the noise of genes whose residuals, over all molecules, spread further.
 
     Parameters
     ----------
     module
-        Calibrated, with the mean profile of all molecules.
-    molecules
+        Calibrated, with the mean profile of all counts.
+    split
         The split that training used.
     """
-    module.noise.raise_to_residuals(_scores_of_all(module, molecules))
+    module.noise.raise_to_residuals(_scores_of_all(module, split))
 
 
 @torch.inference_mode()
-def bulk_helps(module: SCDTLModule, molecules: MoleculeSplitter) -> bool:
-    """Whether what came from bulk, before any training, predicts held-out molecules.
+def bulk_helps(module: SCDTLModule, split: HeldOutSplitter) -> bool:
+    """Whether what came from bulk, before any training, predicts held-out data.
 
     One factor for all log-ratios is fitted on one half of the validation cells; the other half
     tells by how much the prediction beats the mean profile. Weights whose genes were shuffled
@@ -106,10 +103,10 @@ def bulk_helps(module: SCDTLModule, molecules: MoleculeSplitter) -> bool:
     ----------
     module
         Fresh from bulk.
-    molecules
+    split
         The split that training will use.
     """
-    ratios = _validation_ratios(module, molecules)
+    ratios = _validation_ratios(module, split)
     if len(ratios[0]) < _MIN_CELLS_TO_JUDGE:
         return True
     gain = total = 0.0
@@ -122,18 +119,18 @@ def bulk_helps(module: SCDTLModule, molecules: MoleculeSplitter) -> bool:
     return gain > module.noise.min_gain * total
 
 
-def _scores(module: SCDTLModule, molecules: MoleculeSplitter) -> Iterator[Minibatch]:
-    for tensors in molecules.calibration_dataloader():
+def _scores(module: SCDTLModule, split: HeldOutSplitter) -> Iterator[Minibatch]:
+    for tensors in split.calibration_dataloader():
         scores, on_device = _forward(module, tensors)
         log_mean = module.batch_log_mean(on_device[REGISTRY_KEYS.BATCH_KEY])
         yield scores, log_mean, on_device[REGISTRY_KEYS.X_KEY], on_device[REGISTRY_KEYS.TARGET_KEY]
 
 
 def _scores_of_all(
-    module: SCDTLModule, molecules: MoleculeSplitter
+    module: SCDTLModule, split: HeldOutSplitter
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Scores of whole cells, and their counts."""
-    for tensors in molecules.calibration_dataloader():
+    for tensors in split.calibration_dataloader():
         counts = tensors[REGISTRY_KEYS.X_KEY] + tensors[REGISTRY_KEYS.TARGET_KEY]
         scores, on_device = _forward(module, tensors | {REGISTRY_KEYS.X_KEY: counts})
         yield scores, on_device[REGISTRY_KEYS.X_KEY]
@@ -157,11 +154,11 @@ def _log_ratios(
 
 
 def _validation_ratios(
-    module: SCDTLModule, molecules: MoleculeSplitter
+    module: SCDTLModule, split: HeldOutSplitter
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Log-ratios, log mean profile and held-out molecules of the validation cells."""
+    """Log-ratios, log mean profile and held-out data of the validation cells."""
     parts = []
-    for minibatch in molecules.val_dataloader():
+    for minibatch in split.val_dataloader():
         log_ratios, tensors = _log_ratios(module, minibatch)
         log_mean = module.batch_log_mean(tensors[REGISTRY_KEYS.BATCH_KEY]).expand_as(log_ratios)
         parts.append((log_ratios, log_mean, tensors[REGISTRY_KEYS.TARGET_KEY]))

@@ -25,7 +25,7 @@ from scdtl.pp._limits import check_place
 from scdtl.pp._provenance import hashes_of_call, provenance, python_numbers, recorded, report
 from scdtl.pp._store import Store, in_pandas
 from scdtl.pp._training import Cells, trained_model
-from scdtl.train._molecules import MAX_TRAINING_CELLS
+from scdtl.train._held_out import MAX_TRAINING_CELLS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,13 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy import sparse, stats
+from scipy import optimize, sparse, stats
 
 from scdtl._constants import REGISTRY_KEYS
 from scdtl.data._thin import thin
 from scdtl.noise import UMI
-from scdtl.train import _molecules
-from scdtl.train._molecules import MoleculeSplitter
+from scdtl.train import _held_out
+from scdtl.train._held_out import HeldOutSplitter
 
 
 @given(
@@ -75,11 +75,15 @@ def counts(adata):
 
 @pytest.fixture
 def molecules(counts):
-    return MoleculeSplitter(UMI, counts, np.arange(60) % 2, batch_size=16, seed=1)
+    return HeldOutSplitter(UMI, counts, np.arange(60) % 2, batch_size=16, seed=1)
 
 
 def sorted_rows(matrix):
     return matrix[np.lexsort(matrix.T)]
+
+
+def shown_and_asked(batch):
+    return batch[REGISTRY_KEYS.X_KEY].numpy(), batch[REGISTRY_KEYS.TARGET_KEY].numpy()
 
 
 def test_kept_and_held_out_molecules_are_all_molecules(molecules, counts):
@@ -92,23 +96,40 @@ def test_training_never_sees_a_held_out_molecule(molecules):
         batches = list(molecules.train_dataloader())
         assert [len(batch[REGISTRY_KEYS.X_KEY]) for batch in batches] == [16, 16, 16, 12]
         seen = [b[REGISTRY_KEYS.X_KEY] + b[REGISTRY_KEYS.TARGET_KEY] for b in batches]
-        seen = np.concatenate([rows.numpy() for rows in seen])
-        assert np.array_equal(sorted_rows(seen), sorted_rows(molecules.kept.toarray()))
+        seen = np.concatenate([rows.numpy() for rows in seen])  # NaN where an entry was hidden
+        kept = molecules.kept.toarray()
+        differs = ((seen[:, None] != kept) & ~np.isnan(seen)[:, None]).any(2)
+        rows, same = optimize.linear_sum_assignment(differs)
+        assert not differs[rows, same].any()
+        asked = np.concatenate([b[REGISTRY_KEYS.TARGET_KEY].numpy() for b in batches])
+        assert (asked <= kept[same]).all()
+
+
+def test_entries_are_hidden_and_asked_for_all_the_same():
+    counts = sparse.csr_matrix(np.full((200, 300), 40, dtype=np.float32))
+    molecules = HeldOutSplitter(UMI, counts, np.zeros(200, dtype=int), batch_size=200)
+    (batch,) = molecules.train_dataloader()
+    hidden = batch[REGISTRY_KEYS.X_KEY].isnan()
+    asked = batch[REGISTRY_KEYS.TARGET_KEY]
+    share = hidden.double().mean(1).numpy()
+    assert stats.kstest(share, stats.uniform(0, 0.7).cdf).pvalue > 0.01
+    assert float(asked[hidden].mean()) == pytest.approx(float(asked[~hidden].mean()), rel=0.05)
 
 
 def test_each_pass_is_thinned_anew(molecules):
     loader = molecules.train_dataloader()
     first, second = (
-        np.concatenate([batch[REGISTRY_KEYS.X_KEY].numpy() for batch in loader]) for _ in range(2)
+        [np.concatenate(part) for part in zip(*map(shown_and_asked, loader), strict=True)]
+        for _ in range(2)
     )
-    assert not np.array_equal(sorted_rows(first), sorted_rows(second))
-    share = first.sum() / molecules.kept.sum()
-    assert 0.6 < share < 0.8
+    assert not np.array_equal(sorted_rows(first[1]), sorted_rows(second[1]))
+    shown, asked = first
+    assert 0.6 < np.nansum(shown) / np.nansum(shown + asked) < 0.8
 
 
 def test_alike_cells_are_thinned_anew_in_each_minibatch_and_pass():
     counts = sparse.csr_matrix(np.tile(np.arange(50, dtype=np.float32), (4, 1)))
-    loader = MoleculeSplitter(UMI, counts, np.zeros(4, dtype=int), batch_size=1).train_dataloader()
+    loader = HeldOutSplitter(UMI, counts, np.zeros(4, dtype=int), batch_size=1).train_dataloader()
     seen = [
         tuple(batch[REGISTRY_KEYS.X_KEY].ravel().tolist()) for _ in range(3) for batch in loader
     ]
@@ -117,17 +138,17 @@ def test_alike_cells_are_thinned_anew_in_each_minibatch_and_pass():
 
 def test_each_cell_keeps_a_share_of_its_own_between_a_half_and_nine_tenths():
     counts = sparse.csr_matrix(np.full((300, 20), 5_000, dtype=np.float32))
-    molecules = MoleculeSplitter(UMI, counts, np.zeros(300, dtype=int), batch_size=300)
+    molecules = HeldOutSplitter(UMI, counts, np.zeros(300, dtype=int), batch_size=300)
     (batch,) = molecules.train_dataloader()
-    kept, rest = (batch[k].sum(1) for k in (REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.TARGET_KEY))
-    shares = (kept / (kept + rest)).numpy()
+    shown, asked = shown_and_asked(batch)
+    shares = np.nansum(shown, axis=1) / np.nansum(shown + asked, axis=1)
     assert stats.kstest(shares, stats.uniform(0.5, 0.4).cdf).pvalue > 0.01
 
 
 def test_the_seeds_of_the_split_and_of_torch_decide_the_minibatches(counts):
     def passes(seed, torch_seed):
         torch.manual_seed(torch_seed)
-        loader = MoleculeSplitter(UMI, counts, np.arange(60), seed=seed).train_dataloader()
+        loader = HeldOutSplitter(UMI, counts, np.arange(60), seed=seed).train_dataloader()
         ((batch,), (again,)) = loader, loader
         rows = batch[REGISTRY_KEYS.BATCH_KEY].tolist(), again[REGISTRY_KEYS.BATCH_KEY].tolist()
         return rows, batch[REGISTRY_KEYS.X_KEY].numpy()
@@ -136,7 +157,7 @@ def test_the_seeds_of_the_split_and_of_torch_decide_the_minibatches(counts):
         passes(*seeds) for seeds in ((1, 0), (1, 0), (2, 0), (1, 1))
     )
     assert rows == same_rows
-    assert np.array_equal(kept, same)
+    np.testing.assert_array_equal(same, kept)
     assert not np.array_equal(kept, other)
     assert rows != other_rows
 
@@ -155,7 +176,7 @@ def test_validation_predicts_the_held_out_molecules_of_the_same_cells(molecules,
 
 def test_same_seed_same_split(counts):
     first, second, other = (
-        MoleculeSplitter(UMI, counts, np.zeros(60, dtype=int), seed=seed).held_out.toarray()
+        HeldOutSplitter(UMI, counts, np.zeros(60, dtype=int), seed=seed).held_out.toarray()
         for seed in (1, 1, 2)
     )
     assert np.array_equal(first, second)
@@ -164,10 +185,10 @@ def test_same_seed_same_split(counts):
 
 def test_the_first_cells_validate(counts, monkeypatch):
     for name, n_cells in (("CALIBRATION", 20), ("VALIDATION", 10)):
-        monkeypatch.setattr(_molecules, f"MAX_{name}_CELLS", n_cells)
+        monkeypatch.setattr(_held_out, f"MAX_{name}_CELLS", n_cells)
     cells = np.random.default_rng(0).permutation(60)[:40]
     # The batch tells which cell it is.
-    molecules = MoleculeSplitter(UMI, counts[cells], cells, batch_size=16, positions=cells)
+    molecules = HeldOutSplitter(UMI, counts[cells], cells, batch_size=16, positions=cells)
     assert np.array_equal(molecules.train_idx, cells)
     assert np.array_equal(molecules.val_idx, cells[:10])
     assert (molecules.n_train, molecules.n_val) == (40, 10)
@@ -176,7 +197,7 @@ def test_the_first_cells_validate(counts, monkeypatch):
         for batch in getattr(molecules, f"{loader}_dataloader")():
             rows = batch[REGISTRY_KEYS.BATCH_KEY].numpy()
             seen = batch[REGISTRY_KEYS.X_KEY] + batch[REGISTRY_KEYS.TARGET_KEY]
-            assert (seen.numpy() <= counts[rows].toarray()).all()
+            assert not (seen.numpy() > counts[rows].toarray()).any()  # NaN where hidden
             drawn.extend(rows)
         expected = cells[:n_cells]
         assert np.array_equal(
@@ -193,7 +214,7 @@ def test_processes_that_load_make_the_same_minibatches(counts, loader, monkeypat
     def passes(n_workers):
         monkeypatch.setattr(scvi.settings, "dl_num_workers", n_workers)
         torch.manual_seed(0)
-        minibatches = getattr(MoleculeSplitter(UMI, counts, np.arange(60), 16), loader)()
+        minibatches = getattr(HeldOutSplitter(UMI, counts, np.arange(60), 16), loader)()
         assert minibatches.num_workers == n_workers
         return [list(minibatches) for _ in range(2)]
 
@@ -201,13 +222,14 @@ def test_processes_that_load_make_the_same_minibatches(counts, loader, monkeypat
     for n_workers in (1, 2):
         for expected, found in zip(sum(here, []), sum(passes(n_workers), []), strict=True):
             assert expected.keys() == found.keys()
-            assert all(torch.equal(expected[key], found[key]) for key in expected)
+            for key in expected:
+                np.testing.assert_array_equal(found[key].numpy(), expected[key].numpy())
 
 
 @pytest.mark.parametrize(("n_cells", "batch_size"), [(1, 3), (7, 3), (14, 16), (5, 1)])
 def test_every_cell_is_in_one_minibatch_of_a_pass(n_cells, batch_size):
     counts = sparse.csr_matrix(np.full((n_cells, 3), 4, dtype=np.float32))
-    molecules = MoleculeSplitter(UMI, counts, np.arange(n_cells), batch_size)
+    molecules = HeldOutSplitter(UMI, counts, np.arange(n_cells), batch_size)
     sizes = [min(batch_size, n_cells - i) for i in range(0, n_cells, batch_size)]
     for loader in (molecules.train_dataloader(), molecules.val_dataloader()):
         minibatches = [batch[REGISTRY_KEYS.BATCH_KEY].tolist() for batch in loader]

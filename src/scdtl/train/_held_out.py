@@ -1,4 +1,4 @@
-"""Molecules, not cells, are held out: splitting, thinning and the loaders that do it."""
+"""Parts of cells, not cells, are held out: the split, and the loaders of both sides."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ class _Pairs(Dataset):
         return _tensors(shown, asked, self.batch_index[rows])
 
 
-class _HeldOutMolecules(Dataset):
-    """Minibatches of cells with their kept molecules as input and the held-out as target."""
+class _HeldOut(Dataset):
+    """Minibatches of cells with what is kept as input and what is held out as target."""
 
     def __init__(
         self,
@@ -107,8 +107,8 @@ class _Numbered(Sampler):
             yield self.n_drawn, rows
 
 
-class MoleculeSplitter(pl.LightningDataModule):
-    """Holds out molecules once; trains on the others, validates on those of the first cells.
+class HeldOutSplitter(pl.LightningDataModule):
+    """Holds out a part of each cell once; trains on the rest, validates on the first cells.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ class MoleculeSplitter(pl.LightningDataModule):
     batch_size
         Cells per minibatch.
     held_out_fraction
-        Share of each cell's molecules set aside.
+        Share of each cell's molecules, or of its entries, set aside.
     seed
         Seed of the split and of the thinning.
     positions
@@ -160,7 +160,7 @@ class MoleculeSplitter(pl.LightningDataModule):
         return self._loader(cells, _Numbered(minibatches))
 
     def val_dataloader(self) -> DataLoader:
-        """The cells that early stopping looks at, with their held-out molecules."""
+        """The cells that early stopping looks at, with what is held out of them."""
         return self._held_out_loader(MAX_VALIDATION_CELLS)
 
     def calibration_dataloader(self) -> DataLoader:
@@ -168,12 +168,12 @@ class MoleculeSplitter(pl.LightningDataModule):
         return self._held_out_loader(MAX_CALIBRATION_CELLS)
 
     def held_out_parts(self) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
-        """Kept and held-out molecules of the validation cells."""
+        """Kept and held-out part of the validation cells."""
         return self.kept[:MAX_VALIDATION_CELLS], self.held_out[:MAX_VALIDATION_CELLS]
 
     def _held_out_loader(self, n_cells: int) -> DataLoader:
         parts = self.kept, self.held_out, self.batch_index
-        cells = _HeldOutMolecules(self.noise, *(part[:n_cells] for part in parts))
+        cells = _HeldOut(self.noise, *(part[:n_cells] for part in parts))
         minibatches = BatchSampler(SequentialSampler(cells), self.batch_size, drop_last=False)
         return self._loader(cells, minibatches)
 
