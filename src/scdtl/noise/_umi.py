@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from scdtl.noise._base import Halves, Minibatch, Pair
 
 _SHOWN_FRACTION = (0.5, 0.9)
-_MAX_HIDDEN_SHARE = 0.7
+_MAX_HIDDEN_SHARE = 0.4
 _MIN_MOLECULES = 20
 _SIGNIFICANT = 1.645  # standard errors, one-sided 5 %
 _PSEUDOCOUNT = 0.5
