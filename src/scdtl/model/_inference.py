@@ -42,7 +42,7 @@ class ImputationModel(BaseModelClass):
 
     @property
     def noise(self) -> Any:
-        """Name of the noise model: ``"umi"`` or ``"reads"``."""
+        """Which noise model the counts were taken for, ``"umi"`` or ``"reads"``."""
         return self.registry["setup_args"].get("noise", "umi")  # 0.1 had no other
 
     @property
