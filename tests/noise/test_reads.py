@@ -106,11 +106,13 @@ def fitted(counts):
 
 def test_chances_of_detection_are_calibrated(fitted):
     noise, scores, log_mean, counts, asked = fitted
-    chance, _ = noise.dropout(None, scores, log_mean, torch.zeros_like(counts).add_(1e-9))
+    chance, _ = noise.posterior(scores, log_mean, counts).dropout(
+        torch.zeros_like(counts).add_(1e-9)
+    )
     assert not chance.any()  # there is a count everywhere
     hidden = ~asked.isnan()
     shown = counts.masked_fill(hidden, torch.nan)
-    chance, _ = noise.dropout(None, scores, log_mean, shown)
+    chance, _ = noise.posterior(scores, log_mean, shown).dropout(shown)
     detected = (asked > 0)[hidden].double()
     for low in (0.0, 0.25, 0.5, 0.75):
         inside = (chance[hidden] >= low) & (chance[hidden] < low + 0.25)
@@ -126,7 +128,7 @@ def test_the_posterior_lies_between_value_and_prediction_and_trusts_many_reads(f
     size = counts.sum(1, keepdim=True)
     value = torch.log1p(counts * 1e4 / size)
     mean = torch.log1p(posterior.mean * 1e4 / size)
-    _, expressed = noise.dropout(None, scores, log_mean, counts)
+    _, expressed = posterior.dropout(counts)
     predicted = torch.log1p(expressed * 1e4 / size)
     positive = counts > 0
     low, high = torch.minimum(value, predicted), torch.maximum(value, predicted)

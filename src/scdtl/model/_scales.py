@@ -152,7 +152,7 @@ def on_scale(
         return linear_std / (1 + linear) if scale == "log1p" else linear_std
 
     def dropout() -> tuple[torch.Tensor, torch.Tensor]:
-        probability, if_expressed = noise.dropout(posterior, scores, log_mean, counts)
+        probability, if_expressed = posterior.dropout(counts)
         return probability, scaled(if_expressed * unit)
 
     return Imputed(scaled(linear), observed, std, dropout, per_10k)

@@ -52,6 +52,13 @@ class Posterior(ABC):
             Scale of the count inside the logarithm, cells × 1.
         """
 
+    @abstractmethod
+    def dropout(self, counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Probability of each zero that the gene is expressed, and its mean rate if it is.
+
+        The probability is 0 where there is a count.
+        """
+
 
 class Tally(NamedTuple):
     """What held-out data tell of each gene, in sums over entries.
@@ -249,16 +256,3 @@ class NoiseModel(nn.Module, ABC):
         self, scores: torch.Tensor, log_mean: torch.Tensor, counts: torch.Tensor
     ) -> Posterior:
         """What is known of the rates once the counts are seen."""
-
-    @abstractmethod
-    def dropout(
-        self,
-        known: Posterior,
-        scores: torch.Tensor,
-        log_mean: torch.Tensor,
-        counts: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Probability of each zero that the gene is expressed, and its mean rate if it is.
-
-        Given what is known of the rates. The probability is 0 where there is a count.
-        """

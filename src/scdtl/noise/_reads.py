@@ -44,11 +44,21 @@ class OnLogScale(Posterior):
         Of that logarithm, cells × genes.
     per_10k
         What a count is per 10,000, cells × 1.
+    chance, if_expressed
+        Chance of a count by the other genes, and the logarithm's mean if there is one.
     """
 
-    def __init__(self, log_mean: torch.Tensor, log_std: torch.Tensor, per_10k: torch.Tensor):
+    def __init__(
+        self,
+        log_mean: torch.Tensor,
+        log_std: torch.Tensor,
+        per_10k: torch.Tensor,
+        chance: torch.Tensor,
+        if_expressed: torch.Tensor,
+    ):
         self.mean = torch.expm1(log_mean) / per_10k
         self._log_std, self._per_10k = log_std, per_10k
+        self._chance, self._if_expressed = chance, if_expressed
 
     def std(self) -> torch.Tensor:
         return self._log_std * (self.mean + 1 / self._per_10k)
@@ -56,6 +66,11 @@ class OnLogScale(Posterior):
     def expected_log1p(self, mean: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
         """The same as on the scale ``"log1p"``: means are means of logarithms."""
         return torch.log1p(factor * mean)
+
+    def dropout(self, counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The chance, by the other genes, of a count in a second measurement of the like."""
+        rate = torch.expm1(self._if_expressed) / self._per_10k
+        return torch.where(counts > 0, 0, self._chance), rate
 
 
 class Reads(NoiseModel):
@@ -292,7 +307,8 @@ class Reads(NoiseModel):
         self, scores: torch.Tensor, log_mean: torch.Tensor, counts: torch.Tensor
     ) -> OnLogScale:
         predicted = _log1p_10k(scores)
-        return OnLogScale(predicted, self.spread[_bin(predicted)], _per_10k(counts))
+        spread, per_10k = self.spread[_bin(predicted)], _per_10k(counts)
+        return OnLogScale(predicted, spread, per_10k, *self._detected(scores, log_mean, counts))
 
     def posterior(
         self, scores: torch.Tensor, log_mean: torch.Tensor, counts: torch.Tensor
@@ -303,35 +319,24 @@ class Reads(NoiseModel):
         of reads, :math:`c / (L / 10^4 + c)^2` for c of L reads. A zero, if the gene is expressed,
         stands for half a read.
         """
-        per_10k, value = _per_10k(counts), torch.log1p(counts * _per_10k(counts))
-        chance = self._chance(scores, log_mean, counts)
-        expressed = _log1p_10k(scores) / chance.clamp(min=_MIN_CHANCE)
-        variance = self.spread_if_expressed[_bin(expressed)].square()
+        per_10k = _per_10k(counts)
+        value = torch.log1p(counts * per_10k)
+        chance, if_expressed = self._detected(scores, log_mean, counts)
+        variance = self.spread_if_expressed[_bin(if_expressed)].square()
         of_value = counts.clamp(min=_READS_OF_ZERO) * (per_10k / (1 + per_10k * counts)).square()
         weight = variance / (variance + of_value).clamp(min=1e-12)
         of_zero = chance * torch.log1p(_READS_OF_ZERO * per_10k)
-        mean = torch.where(counts > 0, torch.lerp(expressed, value, weight), of_zero)
-        return OnLogScale(mean, (weight * of_value).sqrt(), per_10k)
+        mean = torch.where(counts > 0, torch.lerp(if_expressed, value, weight), of_zero)
+        return OnLogScale(mean, (weight * of_value).sqrt(), per_10k, chance, if_expressed)
 
-    def dropout(
-        self,
-        known: Posterior,
-        scores: torch.Tensor,
-        log_mean: torch.Tensor,
-        counts: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The chance, by the other genes, of a count in a second measurement of the like."""
-        chance = self._chance(scores, log_mean, counts)
-        if_expressed = torch.expm1(_log1p_10k(scores) / chance.clamp(min=_MIN_CHANCE))
-        return torch.where(counts > 0, 0, chance), if_expressed / _per_10k(counts)
-
-    def _chance(
+    def _detected(
         self, scores: torch.Tensor, log_mean: torch.Tensor, counts: torch.Tensor
-    ) -> torch.Tensor:
-        """Of a count, by the other genes."""
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Chance of a count by the other genes, and the logarithm's mean if there is one."""
         evidence = self._evidence(scores, log_mean, counts)
         linear = sum(c * x for c, x in zip(self.detection_curve, evidence, strict=True))
-        return torch.sigmoid(linear).masked_fill(log_mean <= LOG_ZERO, 0)
+        chance = torch.sigmoid(linear).masked_fill(log_mean <= LOG_ZERO, 0)
+        return chance, _log1p_10k(scores) / chance.clamp(min=_MIN_CHANCE)
 
 
 def logistic_fit(features: torch.Tensor, outcome: torch.Tensor) -> torch.Tensor:

@@ -59,10 +59,11 @@ class Gamma(Posterior):
     def expected_log1p(self, mean: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
         return expected_log1p(mean, 1 / self._variation.clamp(min=_MIN_VARIATION), factor)
 
-    def detected(self) -> torch.Tensor:
-        """Probability of a molecule or more in a measurement as deep as the first."""
+    def dropout(self, counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The chance of a molecule in a second measurement, as deep as the first."""
         variation = self._variation.clamp(min=_MIN_VARIATION)
-        return -torch.expm1(-torch.log1p(variation * self.mean) / variation)
+        again = -torch.expm1(-torch.log1p(variation * self.mean) / variation)
+        return torch.where(counts > 0, 0, again), self.mean
 
 
 class UMI(NoiseModel):
@@ -279,16 +280,6 @@ class UMI(NoiseModel):
         mu = self.prior_mean(scores, counts.sum(1, keepdim=True))
         mean = posterior_mean(mu, counts, self.dispersion)
         return Gamma(mean, posterior_variation(counts, self.dispersion))
-
-    def dropout(
-        self,
-        known: Gamma,  # type: ignore[override]
-        scores: torch.Tensor,
-        log_mean: torch.Tensor,
-        counts: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The chance of a molecule in a second measurement, as deep as the first."""
-        return torch.where(counts > 0, 0, known.detected()), known.mean
 
 
 def _mean_profile_dispersion(kept: sparse.csr_matrix, held_out: sparse.csr_matrix) -> torch.Tensor:
