@@ -48,8 +48,8 @@ def check_input(
     (60, 40)
     """
     genes = check_names(adata, layer=layer, batch_key=batch_key)
-    found = find_counts(adata, layer, genes, noise)
-    return found.checked(), found.recognised()
+    found, recognised = find_counts(adata, layer, genes, noise).resolved()
+    return found.checked(), recognised
 
 
 def check_names(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from scdtl.data._noise_of import MAX_CELLS, Recognised, evidence_of, recognised
+from scdtl.data._noise_of import MAX_CELLS, Recognised, cells_to_tell_by, evidence_of, recognised
 from scdtl.data._raw_counts import canonical_csr, check_counts, count_matrix, other_matrices
 
 if TYPE_CHECKING:
@@ -62,14 +62,15 @@ class CountMatrix:
         except ValueError as error:
             raise ValueError(f"{error} {self.elsewhere()}") from None
 
-    def recognised(self) -> Recognised:
-        """The noise model of the counts; of those on disk, by the first cells."""
+    def resolved(self) -> tuple[CountMatrix, Recognised]:
+        """The same for one noise model, which some of the cells tell; on disk, the first ones."""
         if self.noise != "auto":
-            return Recognised(self.noise, "as asked for", {})
-        first = (
-            self if self.in_memory else replace(self, matrix=_in_memory(self.matrix[:MAX_CELLS]))
+            return self, Recognised(self.noise, "as asked for", {})
+        some = cells_to_tell_by(self.matrix.shape[0]) if self.in_memory else slice(MAX_CELLS)
+        found = recognised(
+            evidence_of(replace(self, matrix=_in_memory(self.matrix[some])).checked())
         )
-        return recognised(evidence_of(first.checked()))
+        return replace(self, noise=found.noise), found
 
     @property
     def _columns(self) -> np.ndarray | None:

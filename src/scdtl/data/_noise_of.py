@@ -41,6 +41,17 @@ def check_noise(noise: object) -> None:
         raise ValueError(f"noise={noise!r} is unknown: choose one of {known}.")
 
 
+def cells_to_tell_by(n_cells: int) -> np.ndarray:
+    """Positions of at most 1,000 cells, evenly spread.
+
+    Parameters
+    ----------
+    n_cells
+        How many there are.
+    """
+    return np.unique(np.linspace(0, n_cells - 1, min(n_cells, MAX_CELLS)).astype(int))
+
+
 def evidence_of(values: Any) -> dict[str, float]:
     """What tells molecules from reads, of at most 1,000 cells evenly spread.
 
@@ -61,8 +72,7 @@ def evidence_of(values: Any) -> dict[str, float]:
     in many copies. ``size``: median of the cells' sums. ``alike``: 1 if all cells sum to the
     same, above 100,000.
     """
-    cells = np.unique(np.linspace(0, values.shape[0] - 1, MAX_CELLS).astype(int))
-    counts = sparse.csr_matrix(values[cells] if values.shape[0] else values).astype(np.float64)
+    counts = sparse.csr_matrix(values[cells_to_tell_by(values.shape[0])]).astype(np.float64)
     counts.eliminate_zeros()
     n_stored = np.diff(counts.indptr)
     counts, n_stored = counts[n_stored > 0], n_stored[n_stored > 0]

@@ -120,37 +120,19 @@ def bulk_helps(module: SCDTLModule, split: HeldOutSplitter) -> bool:
 
 
 def _scores(module: SCDTLModule, split: HeldOutSplitter) -> Iterator[Minibatch]:
-    for tensors in split.calibration_dataloader():
-        scores, on_device = _forward(module, tensors)
-        log_mean = module.batch_log_mean(on_device[REGISTRY_KEYS.BATCH_KEY])
-        yield scores, log_mean, on_device[REGISTRY_KEYS.X_KEY], on_device[REGISTRY_KEYS.TARGET_KEY]
+    for minibatch in split.calibration_dataloader():
+        counts, held_out, batch = _on_device(module, minibatch)
+        yield module.predicted(counts, batch), module.batch_log_mean(batch), counts, held_out
 
 
 def _scores_of_all(
     module: SCDTLModule, split: HeldOutSplitter
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Scores of whole cells, and their counts."""
-    for tensors in split.calibration_dataloader():
-        counts = tensors[REGISTRY_KEYS.X_KEY] + tensors[REGISTRY_KEYS.TARGET_KEY]
-        scores, on_device = _forward(module, tensors | {REGISTRY_KEYS.X_KEY: counts})
-        yield scores, on_device[REGISTRY_KEYS.X_KEY]
-
-
-def _forward(
-    module: SCDTLModule, tensors: dict[str, torch.Tensor]
-) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Scores, and the minibatch on the module's device."""
-    log_ratios, on_device = _log_ratios(module, tensors)
-    return module.scores(log_ratios, on_device[REGISTRY_KEYS.BATCH_KEY]), on_device
-
-
-def _log_ratios(
-    module: SCDTLModule, tensors: dict[str, torch.Tensor]
-) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    on_device = {key: value.to(module.device) for key, value in tensors.items()}
-    inferred = module.inference(**module._get_inference_input(on_device))
-    batch = on_device[REGISTRY_KEYS.BATCH_KEY]
-    return module.generative(batch_index=batch, **inferred)["fused"], on_device
+    for minibatch in split.calibration_dataloader():
+        kept, held_out, batch = _on_device(module, minibatch)
+        counts = kept + held_out
+        yield module.predicted(counts, batch), counts
 
 
 def _validation_ratios(
@@ -159,8 +141,18 @@ def _validation_ratios(
     """Log-ratios, log mean profile and held-out data of the validation cells."""
     parts = []
     for minibatch in split.val_dataloader():
-        log_ratios, tensors = _log_ratios(module, minibatch)
-        log_mean = module.batch_log_mean(tensors[REGISTRY_KEYS.BATCH_KEY]).expand_as(log_ratios)
-        parts.append((log_ratios, log_mean, tensors[REGISTRY_KEYS.TARGET_KEY]))
+        counts, held_out, batch = _on_device(module, minibatch)
+        log_ratios = module.log_ratios(counts, batch, batch)
+        log_mean = module.batch_log_mean(batch).expand_as(log_ratios)
+        parts.append((log_ratios, log_mean, held_out))
     log_ratios, log_mean, held_out = (torch.cat(part) for part in zip(*parts, strict=True))
     return log_ratios, log_mean, held_out
+
+
+def _on_device(
+    module: SCDTLModule, minibatch: dict[str, torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What is shown, what is held out, and the batch of each cell."""
+    keys = REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.TARGET_KEY, REGISTRY_KEYS.BATCH_KEY
+    shown, held_out, batch = (minibatch[key].to(module.device) for key in keys)
+    return shown, held_out, batch

@@ -159,6 +159,13 @@ class SCDTLModule(BaseModuleClass):
         """Log-ratios around the log of the mean profile, cells × genes."""
         return self.batch_log_mean(batch_index) + self.log_ratio_scale * log_ratios
 
+    def log_ratios(
+        self, counts: torch.Tensor, batch_index: torch.Tensor, as_batch: torch.Tensor
+    ) -> torch.Tensor:
+        """Log-ratios of both branches, fused; batches as in :meth:`predicted`."""
+        inferred = self.inference(counts, batch_index)
+        return self.generative(batch_index=as_batch, **inferred)["fused"]
+
     def predicted(
         self,
         counts: torch.Tensor,
@@ -182,9 +189,7 @@ class SCDTLModule(BaseModuleClass):
         """
         as_batch = batch_index if as_batch is None else as_batch
         if own_counts:
-            inferred = self.inference(counts, batch_index)
-            log_ratios = self.generative(batch_index=as_batch, **inferred)["fused"]
-            return self.scores(log_ratios, as_batch)
+            return self.scores(self.log_ratios(counts, batch_index, as_batch), as_batch)
         # Neighbours along the U-Net are in different folds: each is predicted from the others.
         fold_of = torch.arange(counts.shape[1], device=counts.device) % _N_FOLDS
         scores = torch.empty_like(counts)

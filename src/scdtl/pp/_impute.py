@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace as replaced
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -262,8 +261,7 @@ def impute(
     store = None if out is None else Store(out, adata, key_added)
     note_other_features(adata.var, is_gene)
     features, names = adata.var_names, adata.var_names[is_gene]
-    recognised = found.recognised()
-    found = replaced(found, noise=recognised.noise)
+    found, recognised = found.resolved()
     counts = found.read(rows_per_block(len(names), batch_size))
     batches = _batches(adata.obs, batch_key)
     cells = Cells(counts, batches, adata.obs_names, names, layer, batch_key, recognised.noise)
