@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from scdtl.genes._tables import species
@@ -55,6 +55,7 @@ class GeneName(NamedTuple):
         return self.ensembl_id or self.symbol
 
 
+@lru_cache(maxsize=2**17)
 def read_name(name: str) -> GeneName:
     """Read one name.
 

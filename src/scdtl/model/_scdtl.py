@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_STEPS_PER_VALIDATION = 16
-_LR = 4e-3
+_STEPS_PER_VALIDATION = 32
+_LR = 5e-3
 _CELLS_AT_FULL_LR = 1_000
 _MIN_LR_FRACTION = 1 / 8
 
@@ -74,6 +74,8 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         Dropout in the DAE.
     patch_size
         Neighbouring genes that the U-Net reads together.
+    n_levels
+        Resolutions of the U-Net.
 
     See Also
     --------
@@ -102,6 +104,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         n_latent: int = 32,
         dropout_rate: float = 0.1,
         patch_size: int = 64,
+        n_levels: int = 2,
     ):
         # Drawn once, for the first weights and for the split: molecules that were held out stay so
         # when training goes on.
@@ -118,6 +121,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
                 n_latent,
                 dropout_rate,
                 patch_size,
+                n_levels,
                 self.noise,
             )
         self.is_trained_: bool
@@ -128,7 +132,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         self.held_out_: dict = {}
         self._model_summary_string = (
             f"SCDTL with n_hidden: {n_hidden}, n_latent: {n_latent}, dropout_rate: "
-            f"{dropout_rate}, patch_size: {patch_size}"
+            f"{dropout_rate}, patch_size: {patch_size}, n_levels: {n_levels}"
         )
         self.init_params_ = self._get_init_params(locals())
 
@@ -306,9 +310,9 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         batch_size
             Cells per minibatch.
         early_stopping
-            Stop when the loss of what was held out no longer falls.
+            Stop when the loss of what was held out hardly falls any more.
         early_stopping_patience
-            Validations (one in about 16 minibatches) without a better loss before the end.
+            Validations (one in about 32 minibatches) that gain next to nothing before the end.
         held_out_fraction
             Share of each cell's molecules or entries set aside for that, for trust, and for the
             noise that the posterior goes by.
@@ -317,7 +321,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             some. Cells without counts are not among them.
         plan_kwargs
             Arguments of the training plan: ``lr``, ``weight_decay``, ``ema_decay``, and of the
-            loss: ``branch_weight``, ``mmd_weight``.
+            loss: ``unet_weight``, ``mmd_weight``.
         **trainer_kwargs
             Arguments of :class:`~scvi.train.Trainer`.
 
@@ -339,15 +343,16 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
                 self._drop_bulk_that_misleads(split)
             every = max(1, round(_STEPS_PER_VALIDATION / steps_per_epoch))
             # Few cells are soon known by heart: smaller steps let the held-out molecules say when.
-            lr = _LR * float(np.clip(split.n_train / _CELLS_AT_FULL_LR, _MIN_LR_FRACTION, 1))
+            pace = float(np.clip(split.n_train / _CELLS_AT_FULL_LR, _MIN_LR_FRACTION, 1))
             self._fit(
                 split,
                 patience=early_stopping_patience if early_stopping else None,
+                least_gain=pace * self.module.noise.least_gain,
                 max_epochs=max_epochs,
                 accelerator=accelerator,
                 devices=devices,
-                plan_kwargs={"lr": lr} | (plan_kwargs or {}),
-                **({"check_val_every_n_epoch": every, "gradient_clip_val": 1.0} | trainer_kwargs),
+                plan_kwargs={"lr": pace * _LR} | (plan_kwargs or {}),
+                **({"check_val_every_n_epoch": every} | trainer_kwargs),
             )
         self._calibrate(split)
         self._score(split)
@@ -393,6 +398,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         split: HeldOutSplitter,
         *,
         patience: int | None,
+        least_gain: float,
         max_epochs: int,
         **trainer_kwargs,
     ) -> None:
@@ -400,7 +406,9 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         bar = TrainingBar(trainer_kwargs.pop("enable_progress_bar", True))
         callbacks = [*(trainer_kwargs.pop("callbacks", None) or []), bar]
         if patience is not None:
-            callbacks.append(EarlyStopping("validation_loss", patience=patience))
+            callbacks.append(
+                EarlyStopping("validation_loss", min_delta=least_gain, patience=patience)
+            )
         self.module.log_ratio_scale.fill_(1)  # a fit without training may have set it
         self.is_trained_ = bool(self.history_)  # whether there is a history to continue
         self.module.train()  # Lightning leaves a module that was trained before in eval mode

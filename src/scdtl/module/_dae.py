@@ -22,16 +22,14 @@ def log1p_deviation(counts: torch.Tensor, log_mean: torch.Tensor) -> torch.Tenso
     log_mean
         Log of the mean profile (proportions), genes; ``LOG_ZERO`` where a gene is absent.
     """
-    profile, hidden = log_mean.exp(), counts.isnan()
-    if not hidden.any():
-        library_size = counts.sum(1, keepdim=True).clamp(min=1.0)
-        return torch.log1p(counts * (CP10K / library_size)) - torch.log1p(CP10K * profile)
+    profile = log_mean.exp()
+    shown = (counts >= 0).to(profile.dtype)  # comparison with NaN is false
     counts = counts.nan_to_num(0.0)
     whole = profile.sum(-1, keepdim=True).clamp(min=1e-12)
-    seen = 1 - (hidden * profile).sum(1, keepdim=True) / whole
-    library_size = (counts.sum(1, keepdim=True) / seen.clamp(min=1e-6)).clamp(min=1.0)
-    deviation = torch.log1p(counts * (CP10K / library_size)) - torch.log1p(CP10K * profile)
-    return deviation.masked_fill(hidden, 0.0)
+    share = (shown * profile).sum(1, keepdim=True) / whole
+    library_size = (counts.sum(1, keepdim=True) / share.clamp(min=1e-6)).clamp(min=1.0)
+    log_normalised = torch.log1p(counts * (CP10K / library_size))
+    return (log_normalised - torch.log1p(CP10K * profile)) * shown
 
 
 class Encoder(nn.Module):

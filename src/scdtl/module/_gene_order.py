@@ -50,7 +50,9 @@ def gene_vectors(counts: sparse.csr_matrix) -> np.ndarray:
     library_size = np.maximum(np.asarray(counts.sum(1)).ravel(), 1)
     log_normalised = sparse.csr_matrix(sparse.diags(1e4 / library_size) @ counts)
     np.log1p(log_normalised.data, out=log_normalised.data)
-    _, singular_values, components = randomized_svd(log_normalised, n_components, random_state=0)
+    _, singular_values, components = randomized_svd(
+        log_normalised, n_components, n_iter=2, random_state=0
+    )
     return components.T * singular_values
 
 

@@ -26,8 +26,8 @@ class SCDTLModule(BaseModuleClass):
         Number of genes and of batches.
     n_hidden, n_latent, dropout_rate
         Architecture of the DAE.
-    patch_size
-        Genes per patch of the U-Net.
+    patch_size, n_levels
+        Architecture of the U-Net.
     noise
         Name of the noise model.
 
@@ -54,11 +54,12 @@ class SCDTLModule(BaseModuleClass):
         n_latent: int = 32,
         dropout_rate: float = 0.1,
         patch_size: int = 64,
+        n_levels: int = 2,
         noise: str = "umi",
     ):
         super().__init__()
         # What bulk replaces comes last: its size does not change how the others start.
-        self.unet = UNet(n_genes, patch_size)
+        self.unet = UNet(n_genes, patch_size, n_levels)
         self.fusion = CrossChannelAttention(n_genes, n_latent + self.unet.n_context, n_batch)
         self.dae = DAE(n_genes, n_hidden, n_latent, dropout_rate, n_batch)
         self.noise = NOISE_MODELS[noise](n_genes)
@@ -98,8 +99,8 @@ class SCDTLModule(BaseModuleClass):
         batch_index: torch.Tensor,
     ) -> dict[str, torch.Tensor]:
         dae = self.dae.decoder(latent, batch_index)
-        fused = self.fusion(dae, unet, torch.cat([latent, context], 1), batch_index)
-        return {"dae": dae, "unet": unet, "fused": fused}
+        context = torch.cat([latent, context], 1)
+        return {"log_ratios": self.fusion(dae, unet, context, batch_index), "unet": unet}
 
     def attention_to_dae(self, counts: torch.Tensor, batch_index: torch.Tensor) -> torch.Tensor:
         """Weight of the DAE's logits in the fusion, cells × genes."""
@@ -112,40 +113,39 @@ class SCDTLModule(BaseModuleClass):
         tensors,
         inference_outputs,
         generative_outputs,
-        branch_weight: float = 0.3,
+        unet_weight: float = 0.3,
         mmd_weight: float = 0.01,
     ) -> LossOutput:
         """Loss of the noise model, on average over what is asked.
 
-        In training, that of the fused prediction, plus ``branch_weight`` times that of each
-        branch on its own (in half of the cells), plus ``mmd_weight`` times the MMD to bulk. In
+        In training, that of the prediction, plus ``unet_weight`` times that of the U-Net on its
+        own, plus ``mmd_weight`` times the MMD to as many bulk latents as there are cells. In
         validation, and so for early stopping, that of the posterior mean: what the user gets.
         """
         target = tensors[REGISTRY_KEYS.TARGET_KEY]
         batch_index = tensors[REGISTRY_KEYS.BATCH_KEY]
         if not self.training:
-            scores = self.scores(generative_outputs["fused"], batch_index)
+            scores = self.scores(generative_outputs["log_ratios"], batch_index)
             loss = self.noise.held_out_loss(scores, tensors[REGISTRY_KEYS.X_KEY], target)
             return LossOutput(loss=loss, n_obs_minibatch=len(target))
 
         log_mean = self.batch_log_mean(batch_index)
-        total, n_asked = self.noise.loss(generative_outputs["fused"], log_mean, target)
+        total, n_asked = self.noise.loss(generative_outputs["log_ratios"], log_mean, target)
         loss = total / n_asked
-        if branch_weight:
-            # Half of the cells are enough to keep both branches honest, at half the cost.
-            half = slice(0, (len(target) + 1) // 2)
-            log_mean = log_mean if len(log_mean) == 1 else log_mean[half]
-            for branch in ("dae", "unet"):
-                total, n_asked = self.noise.loss(
-                    generative_outputs[branch][half], log_mean, target[half]
-                )
-                loss = loss + branch_weight * total / n_asked
-        metrics = {}
+        if unet_weight:
+            # Behind the DAE's start from bulk the U-Net learns late; a quarter of the cells helps.
+            some = slice(0, -(-len(target) // 4))
+            log_mean = log_mean if len(log_mean) == 1 else log_mean[some]
+            total, n_asked = self.noise.loss(
+                generative_outputs["unet"][some], log_mean, target[some]
+            )
+            loss = loss + unet_weight * total / n_asked
         if mmd_weight and self.bulk_latents.any():
-            mmd = maximum_mean_discrepancy(inference_outputs["latent"], self.bulk_latents)
+            drawn = torch.randperm(len(self.bulk_latents))[: len(target)]
+            bulk = self.bulk_latents[drawn.to(self.bulk_latents.device)]
+            mmd = maximum_mean_discrepancy(inference_outputs["latent"], bulk)
             loss = loss + mmd_weight * mmd
-            metrics["mmd"] = mmd
-        return LossOutput(loss=loss, n_obs_minibatch=len(target), extra_metrics=metrics)
+        return LossOutput(loss=loss, n_obs_minibatch=len(target))
 
     def batch_log_mean(self, batch_index: torch.Tensor) -> torch.Tensor:
         """Log mean profile of each cell's batch; one row for all where there is one batch."""
@@ -164,7 +164,7 @@ class SCDTLModule(BaseModuleClass):
     ) -> torch.Tensor:
         """Log-ratios of both branches, fused; batches as in :meth:`predicted`."""
         inferred = self.inference(counts, batch_index)
-        return self.generative(batch_index=as_batch, **inferred)["fused"]
+        return self.generative(batch_index=as_batch, **inferred)["log_ratios"]
 
     def predicted(
         self,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 _KERNEL = 5
-_CHANNELS = (8, 16, 32)
+_N_CHANNELS = 8
 
 
 def _convolution(n_in: int, n_out: int, stride: int = 1) -> nn.Conv2d:
@@ -28,26 +30,29 @@ class UNet(nn.Module):
         Number of genes.
     patch_size
         Number of neighbouring genes in a patch.
+    n_levels
+        Number of resolutions, each half as fine as the one before and twice as wide.
     """
 
-    def __init__(self, n_genes: int, patch_size: int = 64):
+    def __init__(self, n_genes: int, patch_size: int = 64, n_levels: int = 2):
         super().__init__()
         self.n_genes = n_genes
         self.patch_size = patch_size
-        self.n_context = _CHANNELS[-1]
-        n_halvings = len(_CHANNELS) - 1
+        channels = [_N_CHANNELS * 2**level for level in range(n_levels)]
+        self.n_context = channels[-1]
+        coarsest = 2 ** (n_levels - 1)
         n_patches = -(-self.n_genes // patch_size)
-        self.n_patches = -(-n_patches // 2**n_halvings) * 2**n_halvings
+        self.n_patches = -(-n_patches // coarsest) * coarsest
 
         self.read_in = nn.Parameter(
-            torch.randn(self.n_patches, patch_size, _CHANNELS[0]) / patch_size**0.5
+            torch.randn(self.n_patches, patch_size, _N_CHANNELS) / patch_size**0.5
         )
-        self.read_out = nn.Parameter(torch.zeros(self.n_patches, _CHANNELS[0], patch_size))
-        self.first = _convolution(_CHANNELS[0], _CHANNELS[0])
-        pairs = list(zip(_CHANNELS[:-1], _CHANNELS[1:], strict=True))
+        self.read_out = nn.Parameter(torch.zeros(self.n_patches, _N_CHANNELS, patch_size))
+        self.first = _convolution(_N_CHANNELS, _N_CHANNELS)
+        pairs = list(pairwise(channels))
         self.down = nn.ModuleList(_convolution(fine, coarse, stride=2) for fine, coarse in pairs)
         self.up = nn.ModuleList(_convolution(coarse, fine) for fine, coarse in reversed(pairs))
-        self.last = _convolution(_CHANNELS[0], _CHANNELS[0])
+        self.last = _convolution(_N_CHANNELS, _N_CHANNELS)
 
     def forward(self, deviation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return log-ratios (cells × genes) and the coarsest level's mean (× ``n_context``)."""

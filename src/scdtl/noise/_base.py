@@ -97,6 +97,9 @@ class NoiseModel(nn.Module, ABC):
         What is held out, in words.
     max_steps
         Minibatches that training may take.
+    least_gain
+        By how much the loss must fall from one validation to the next, for training to go on;
+        with few cells, which are learned in smaller steps, less.
     min_gain
         Share of the loss below which bulk is not believed, see :meth:`gain`.
     keeps_library_size
@@ -105,6 +108,7 @@ class NoiseModel(nn.Module, ABC):
 
     unit: str
     max_steps: int
+    least_gain: float
     min_gain: float
     keeps_library_size: bool
 

@@ -88,6 +88,7 @@ class Reads(NoiseModel):
 
     unit = "entries"
     max_steps = 480
+    least_gain = 1e-4
     min_gain = 0.01  # of the squared error
     keeps_library_size = False
 
@@ -135,8 +136,7 @@ class Reads(NoiseModel):
         shown = counts.toarray()
         hidden = entries_at_random(shown.shape, share, generator)
         asked = np.where(hidden, np.log1p(shown), np.float32(np.nan))
-        shown[hidden] = np.nan
-        return shown, asked
+        return np.where(hidden, np.float32(np.nan), shown), asked
 
     @staticmethod
     def held_out_pair(kept: sparse.csr_matrix, held_out: sparse.csr_matrix) -> Pair:

@@ -82,7 +82,8 @@ class UMI(NoiseModel):
 
     unit = "molecules"
     max_steps = 400
-    min_gain = 0.006  # nats per molecule
+    least_gain = 8e-4  # nats per molecule
+    min_gain = 0.006
     keeps_library_size = True
 
     dispersion: torch.Tensor
@@ -110,8 +111,8 @@ class UMI(NoiseModel):
         fraction = generator.uniform(*_SHOWN_FRACTION, size=counts.shape[0])
         shown, asked = (part.toarray() for part in thin(counts, fraction, generator))
         share = generator.uniform(0, _MAX_HIDDEN_SHARE, size=(counts.shape[0], 1))
-        shown[entries_at_random(shown.shape, share, generator)] = np.nan
-        return shown, asked
+        hidden = entries_at_random(shown.shape, share, generator)
+        return np.where(hidden, np.float32(np.nan), shown), asked
 
     @staticmethod
     def held_out_pair(kept: sparse.csr_matrix, held_out: sparse.csr_matrix) -> Pair:
@@ -145,33 +146,28 @@ class UMI(NoiseModel):
         self, scores: torch.Tensor, counts: torch.Tensor, held_out: torch.Tensor
     ) -> torch.Tensor:
         """The same per held-out molecule, with the posterior mean as the prediction."""
-        rate = self._held_out_rate(scores, counts, held_out, self.fold_moments)
-        nll = -torch.xlogy(held_out, rate.clamp(min=1e-12)).sum()
-        nll = nll + (held_out.sum(1) * rate.sum(1).clamp(min=1e-12).log()).sum()
-        return nll / held_out.sum().clamp(min=1.0)
-
-    def _held_out_rate(
-        self,
-        scores: torch.Tensor,
-        counts: torch.Tensor,
-        held_out: torch.Tensor,
-        moments: torch.Tensor,
-    ) -> torch.Tensor:
-        """Posterior mean for held-out molecules, at the library size of the molecules shown.
-
-        ``moments`` gathers those of the dispersion, per fold.
-        """
-        proportions = torch.log_softmax(scores, dim=1).exp()
-        mu = proportions * counts.sum(1, keepdim=True)
-        mu_held_out = proportions * held_out.sum(1, keepdim=True)
-        rate = torch.empty_like(mu)
+        proportions = torch.softmax(scores, dim=1)
+        size, size_held_out = counts.sum(1, keepdim=True), held_out.sum(1, keepdim=True)
         for fold in (0, 1):
             rows = slice(fold, None, 2)
-            moments[fold] += torch.stack(
-                dispersion_moments(counts[rows], mu[rows], held_out[rows], mu_held_out[rows])
+            self.fold_moments[fold] += torch.stack(
+                dispersion_moments(
+                    counts[rows],
+                    proportions[rows] * size[rows],
+                    held_out[rows],
+                    proportions[rows] * size_held_out[rows],
+                )
             )
-            rate[rows] = posterior_mean(mu[rows], counts[rows], self.fold_dispersion[1 - fold])
-        return rate
+        rate = self._held_out_rate(proportions * size, counts)
+        nll = (size_held_out * rate.sum(1, keepdim=True).clamp(min=1e-12).log()).sum()
+        nll = nll - torch.xlogy(held_out, rate.clamp_(min=1e-12)).sum()
+        return nll / size_held_out.sum().clamp(min=1.0)
+
+    def _held_out_rate(self, mu: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+        """Posterior mean for held-out molecules, at the library size of the molecules shown."""
+        n_pairs = -(-len(mu) // 2)
+        dispersion = self.fold_dispersion.flip(0).repeat(n_pairs, 1)[: len(mu)]
+        return posterior_mean(mu, counts, dispersion)
 
     def start(self, kept: sparse.csr_matrix, held_out: sparse.csr_matrix) -> None:
         for fold in (0, 1):
@@ -243,8 +239,8 @@ class UMI(NoiseModel):
         held_out: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         library_size = held_out.sum(1, keepdim=True)
-        moments = torch.zeros_like(self.fold_moments)  # not noted: these cells were
-        rate = self._held_out_rate(scores, counts, held_out, moments)
+        mu = self.prior_mean(scores, counts.sum(1, keepdim=True))
+        rate = self._held_out_rate(mu, counts)
         rate = rate * (library_size / rate.sum(1, keepdim=True).clamp(min=1e-12))
         return _deviance(held_out, rate), _deviance(held_out, library_size * log_mean.exp())
 
@@ -258,7 +254,7 @@ class UMI(NoiseModel):
 
     @staticmethod
     def prior_mean(scores: torch.Tensor, library_size: torch.Tensor) -> torch.Tensor:
-        return torch.log_softmax(scores, dim=1).exp() * library_size
+        return torch.softmax(scores, dim=1) * library_size
 
     @staticmethod
     def draw_counts(

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 MAX_TRAINING_CELLS = 50_000
 MAX_VALIDATION_CELLS = 512
 MAX_CALIBRATION_CELLS = 2_000
+_CELLS_PER_BLOCK = 128
 
 
 class _Pairs(Dataset):
@@ -174,8 +175,8 @@ class HeldOutSplitter(pl.LightningDataModule):
     def _held_out_loader(self, n_cells: int) -> DataLoader:
         parts = self.kept, self.held_out, self.batch_index
         cells = _HeldOut(self.noise, *(part[:n_cells] for part in parts))
-        minibatches = BatchSampler(SequentialSampler(cells), self.batch_size, drop_last=False)
-        return self._loader(cells, minibatches)
+        blocks = BatchSampler(SequentialSampler(cells), _CELLS_PER_BLOCK, drop_last=False)
+        return self._loader(cells, blocks)
 
     @staticmethod
     def _loader(cells: Dataset, minibatches: Iterable) -> DataLoader:
