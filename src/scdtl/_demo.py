@@ -28,23 +28,7 @@ MARKERS = ("CD3D", "CD3E")
 
 
 def run_demo(out_dir: Path) -> pd.DataFrame:
-    """Impute real blood cells, print a score, and write an .h5ad file and a figure.
-
-    Parameters
-    ----------
-    out_dir
-        Folder that gets ``pbmc68k_imputed.h5ad`` and ``demo.png``; made if it isn't there.
-
-    Returns
-    -------
-    The scores on held-out molecules, one row per method.
-
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> from scdtl._demo import run_demo
-    >>> scores = run_demo(Path("scdtl_demo"))  # doctest: +SKIP
-    """
+    """Write ``pbmc68k_imputed.h5ad`` and ``demo.png`` of real blood cells; return the scores."""
     from scdtl.datasets import pbmc68k_counts
     from scdtl.pp import impute
 
@@ -79,25 +63,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def score_on_held_out(adata: AnnData, seed: int = 0) -> pd.DataFrame:
-    """Score scdtl, the mean profile and the raw counts on molecules that none of them saw.
-
-    Parameters
-    ----------
-    adata
-        Raw counts in ``X``.
-    seed
-        Seed of the split into seen and held-out molecules.
-
-    Returns
-    -------
-    Poisson score and mean gene D² (see :mod:`scdtl.metrics`), one row per method.
-
-    Examples
-    --------
-    >>> import scdtl
-    >>> from scdtl._demo import score_on_held_out
-    >>> score_on_held_out(scdtl.datasets.pbmc68k_counts())  # doctest: +SKIP
-    """
+    """Poisson score and mean gene D² on held-out molecules, one row per method."""
     import anndata
     import pandas as pd
 

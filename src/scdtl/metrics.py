@@ -490,15 +490,7 @@ def _check_axis(axis: object) -> None:
 
 
 def check_rates(counts: Matrix, rates: Matrix, name: str = "rates") -> None:
-    """Refuse what are no rates of these counts.
-
-    Parameters
-    ----------
-    counts, rates
-        Cells × genes.
-    name
-        What a message calls the rates.
-    """
+    """Refuse what are no rates of these counts."""
     _check_shapes(counts, rates, f"counts and {name}")
     for matrix, label in ((counts, "counts"), (rates, name)):
         values = sparse.coo_array(matrix).data if sparse.issparse(matrix) else np.asarray(matrix)

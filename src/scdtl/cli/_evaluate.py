@@ -18,13 +18,7 @@ if TYPE_CHECKING:
 
 
 def add_to(commands: Any) -> None:
-    """Add the command to a parser.
-
-    Parameters
-    ----------
-    commands
-        The parser's sub-parsers.
-    """
+    """Add the command to a parser."""
     command = commands.add_parser(
         "evaluate",
         help="measure on held-out counts how good imputation is",

@@ -17,13 +17,7 @@ if TYPE_CHECKING:
 
 
 def add_to(commands: Any) -> None:
-    """Add the command to a parser.
-
-    Parameters
-    ----------
-    commands
-        The parser's sub-parsers.
-    """
+    """Add the command to a parser."""
     command = commands.add_parser(
         "impute",
         help="impute the counts of a file",

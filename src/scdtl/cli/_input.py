@@ -15,13 +15,7 @@ if TYPE_CHECKING:
 
 
 def add_data(add: Callable[..., Any]) -> None:
-    """Add the arguments of all commands that work on counts: what to read, and where to start.
-
-    Parameters
-    ----------
-    add
-        The ``add_argument`` of a command's parser.
-    """
+    """Add the arguments of all commands that work on counts: what to read, and where to start."""
     add("input", type=Path, metavar="IN", help="raw counts: an .h5ad, .h5mu or .zarr file")
     add("--modality", metavar="NAME", help="which one of an .h5mu file, such as rna")
     add("--layer", help="layer with the raw counts (default: X)")
@@ -44,17 +38,7 @@ def add_data(add: Callable[..., Any]) -> None:
 
 
 def read_data(path: Path, *, backed: bool = False, modality: str | None = None) -> AnnData:
-    """Read an AnnData, or say why there is none.
-
-    Parameters
-    ----------
-    path
-        An .h5ad or .h5mu file, or a zarr store of either.
-    backed
-        Leave the counts in the file.
-    modality
-        Which one, of several.
-    """
+    """Read an .h5ad or .h5mu file, or a zarr store of either; or say why there is no AnnData."""
     import anndata
     import h5py
     from anndata.experimental import read_lazy
@@ -119,13 +103,7 @@ def _place(root: Any, path: Path, modality: str | None) -> str:
 
 
 def read_genes(path: Path) -> list[str]:
-    """Read names of genes.
-
-    Parameters
-    ----------
-    path
-        Text file with one name a line, in UTF-8 or in what Excel calls Unicode text.
-    """
+    """Names of genes, one a line, in UTF-8 or in what Excel calls Unicode text."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist or is not a file")
     content = path.read_bytes()
@@ -138,13 +116,7 @@ def read_genes(path: Path) -> list[str]:
 
 
 def read_bulk(text: str) -> str | AnnData | None:
-    """Make of ``--bulk`` what functions take: weights by name or file, an AnnData, or nothing.
-
-    Parameters
-    ----------
-    text
-        What was given.
-    """
+    """Make of ``--bulk`` what functions take: weights by name or file, an AnnData, or nothing."""
     if text.lower() == "none":
         return None
     return read_data(Path(text)) if text.endswith((".h5ad", ".zarr")) else text

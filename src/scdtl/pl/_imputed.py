@@ -15,15 +15,7 @@ if TYPE_CHECKING:
 
 
 def results(adata: AnnData, key: str) -> Mapping[str, Any]:
-    """Return what :func:`scdtl.pp.impute` left in ``adata.uns``.
-
-    Parameters
-    ----------
-    adata
-        Imputed cells.
-    key
-        Name of the results.
-    """
+    """Return what :func:`scdtl.pp.impute` left in ``adata.uns``."""
     if key not in adata.uns:
         raise KeyError(
             f"no results named {key!r} in adata.uns: run scdtl.pp.impute first, or give the name "
@@ -39,17 +31,7 @@ def results(adata: AnnData, key: str) -> Mapping[str, Any]:
 
 
 def part_of_results(adata: AnnData, slot: str, name: str) -> Any:
-    """Return a layer or a column of ``var`` that :func:`scdtl.pp.impute` wrote.
-
-    Parameters
-    ----------
-    adata
-        Imputed cells.
-    slot
-        ``"layers"`` or ``"var"``.
-    name
-        Which one.
-    """
+    """Return a layer or a column of ``var`` that :func:`scdtl.pp.impute` wrote."""
     if name not in getattr(adata, slot):
         raise KeyError(
             f"{name!r} is no longer in adata.{slot}, where scdtl.pp.impute had written it: run "
@@ -59,17 +41,7 @@ def part_of_results(adata: AnnData, slot: str, name: str) -> Any:
 
 
 def counts_of(adata: AnnData, entry: Mapping[str, Any], layer: str | None) -> Any:
-    """Return the raw counts, dense or sparse as they are.
-
-    Parameters
-    ----------
-    adata
-        Imputed cells.
-    entry
-        Of :func:`results`.
-    layer
-        Layer with the raw counts; ``None`` for that of the run.
-    """
+    """Return the raw counts, dense or sparse as they are."""
     from scdtl.data._raw_counts import check_counts
 
     layer = entry["params"].get("layer") if layer is None else layer
@@ -91,15 +63,7 @@ def counts_of(adata: AnnData, entry: Mapping[str, Any], layer: str | None) -> An
 
 
 def columns_of(names: pd.Index, genes: Sequence[str]) -> np.ndarray:
-    """Return the position of each gene.
-
-    Parameters
-    ----------
-    names
-        All genes.
-    genes
-        Those that are to be drawn.
-    """
+    """Return the position of each gene."""
     import pandas as pd
 
     if isinstance(genes, str):
@@ -118,14 +82,6 @@ def columns_of(names: pd.Index, genes: Sequence[str]) -> np.ndarray:
 
 
 def column(matrix: Any, position: int) -> np.ndarray:
-    """Return one column of a dense or sparse matrix as a dense vector.
-
-    Parameters
-    ----------
-    matrix
-        Cells × genes.
-    position
-        Which column.
-    """
+    """Return one column of a dense or sparse matrix as a dense vector."""
     values = matrix[:, [position]]
     return np.asarray(values.toarray() if hasattr(values, "toarray") else values).ravel()

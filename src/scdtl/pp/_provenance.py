@@ -118,11 +118,6 @@ def python_numbers(value: Any) -> Any:
     """The value with Python's own numbers in place of NumPy's, also in dictionaries.
 
     What a file gives back is NumPy's, and half of the libraries below take only Python's.
-
-    Parameters
-    ----------
-    value
-        An argument.
     """
     if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
         return value.item()
@@ -154,21 +149,7 @@ def hashes_of_call(
     weights: BulkWeights | None,
     params: dict[str, Any],
 ) -> dict[str, str]:
-    """Describe a call, so that only the same one goes on with what it has begun.
-
-    Parameters
-    ----------
-    cells
-        All cells.
-    features
-        Names of all features.
-    counts
-        Those of the cells to train on.
-    weights
-        Bulk weights.
-    params
-        Arguments of the call, plain.
-    """
+    """Describe a call, so that only the same one goes on with what it has begun."""
     described: dict[str, Any] = {f"argument {name}": value for name, value in params.items()}
     described |= {f"version of {name}": value for name, value in _versions().items()}
     described |= {
