@@ -11,6 +11,7 @@ from scipy import sparse
 from scdtl import metrics
 from scdtl.data._counts import gene_totals
 from scdtl.data._thin import thin
+from scdtl.metrics._matrices import check_rates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,7 +104,7 @@ def check_rates_of(name: str, rates: Rates, kept: sparse.csr_matrix) -> None:
             f"method {name!r} gave rates of shape {rates.shape} for {kept.shape} counts."
         )
     try:
-        metrics.check_rates(kept, rates)
+        check_rates(kept, rates)
     except (TypeError, ValueError) as misfit:
         raise ValueError(f"method {name!r} gave no rates: {misfit}") from misfit
 
