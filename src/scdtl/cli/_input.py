@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 from scdtl._files import is_zarr
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable
 
     from anndata import AnnData
+
+
+_OF_THE_COMMAND = "run input modality backed output html csv overwrite quiet".split()
 
 
 def add_data(add: Callable[..., Any]) -> None:
@@ -113,6 +117,11 @@ def read_genes(path: Path) -> list[str]:
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not plain text in UTF-8: save the list as such") from None
     return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def arguments_of(options: argparse.Namespace) -> dict[str, Any]:
+    """What the Python function takes by the same names: all but what the command itself needs."""
+    return {name: value for name, value in vars(options).items() if name not in _OF_THE_COMMAND}
 
 
 def read_bulk(text: str) -> str | AnnData | None:

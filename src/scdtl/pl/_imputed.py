@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
     from anndata import AnnData
@@ -16,13 +15,15 @@ if TYPE_CHECKING:
 
 def results(adata: AnnData, key: str) -> Mapping[str, Any]:
     """Return what :func:`scdtl.pp.impute` left in ``adata.uns``."""
+    from scdtl.data._raw_counts import is_own_result  # which imports torch
+
     if key not in adata.uns:
         raise KeyError(
             f"no results named {key!r} in adata.uns: run scdtl.pp.impute first, or give the name "
             "that was its key_added as key=."
         )
     entry = adata.uns[key]
-    if not (isinstance(entry, Mapping) and {"params", "history"} <= entry.keys()):
+    if not is_own_result(entry):
         raise KeyError(
             f"adata.uns[{key!r}] did not come from scdtl.pp.impute: give the name that was its "
             "key_added as key=."
@@ -42,23 +43,10 @@ def part_of_results(adata: AnnData, slot: str, name: str) -> Any:
 
 def counts_of(adata: AnnData, entry: Mapping[str, Any], layer: str | None) -> Any:
     """Return the raw counts, dense or sparse as they are."""
-    from scdtl.data._raw_counts import check_counts
+    from scdtl.data._raw_counts import check_counts, count_matrix
 
-    layer = entry["params"].get("layer") if layer is None else layer
-    if layer is not None and layer not in adata.layers:
-        from scdtl._compat import layer_names  # which imports torch
-
-        there = ", ".join(layer_names(adata)) or "none"
-        raise KeyError(
-            f"layer {layer!r} is not in adata.layers (there are: {there}): name the layer with "
-            "the raw counts as layer=."
-        )
-    name = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
-    matrix = adata.X if layer is None else adata.layers[layer]
-    advice = "If they are in another layer by now, name it as layer=."
-    if matrix is None:
-        raise ValueError(f"{name} is None, but scdtl needs raw counts. {advice}")
-    check_counts(matrix, name=name, hint=advice)
+    matrix, name = count_matrix(adata, entry["params"].get("layer") if layer is None else layer)
+    check_counts(matrix, name=name, hint="If they are in another layer by now, name it as layer=.")
     return matrix
 
 

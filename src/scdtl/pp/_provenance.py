@@ -25,27 +25,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_RECORDED = (
-    "layer",
-    "noise",
-    "bulk",
-    "batch_key",
-    "key_added",
-    "scale",
-    "library_size",
-    "replace",
-    "false_zero_rate",
-    "own_counts",
-    "dropout_threshold",
-    "genes",
-    "max_epochs",
-    "batch_size",
-    "random_state",
-    "return_std",
-    "return_dropout",
-    "model_kwargs",
-    "train_kwargs",
-)
+_OF_ITS_RUN = "adata accelerator devices copy return_model out lazy verbose".split()
 _VERSIONS_OF = ("scdtl", "scvi-tools", "torch", "anndata", "numpy")
 
 
@@ -105,7 +85,7 @@ def report(model: SCDTL, n_cells: int, recognised: Recognised) -> None:
 
 def recorded(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of a call in a form that .h5ad and .zarr can keep, without those of its run."""
-    named = {name: arguments[name] for name in _RECORDED}
+    named = {name: value for name, value in arguments.items() if name not in _OF_ITS_RUN}
     bulk = named["bulk"]
     if bulk is None or isinstance(bulk, str | Path):
         named["bulk"] = "none" if bulk is None else str(bulk)
