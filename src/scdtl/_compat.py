@@ -71,18 +71,7 @@ def one_process() -> Iterator[list[Any]]:
 
 
 def check_one_device(devices: Any, strategy: Any) -> None:
-    """Refuse several devices for training, and say what several are good for.
-
-    Parameters
-    ----------
-    devices, strategy
-        As in scvi-tools.
-
-    Raises
-    ------
-    ValueError
-        If several are asked for.
-    """
+    """Refuse several devices for training, and say what several are good for."""
     n_devices = len(devices) if isinstance(devices, list | tuple) else str(devices).strip()
     if n_devices not in (1, "1", "auto") or strategy not in (None, "auto"):
         raise ValueError(
@@ -93,35 +82,15 @@ def check_one_device(devices: Any, strategy: Any) -> None:
 
 
 def layer_names(adata: AnnData) -> list[str]:
-    """Names of the layers; since anndata 0.13 ``None`` is among the keys, for ``X``.
-
-    Parameters
-    ----------
-    adata
-        Any AnnData.
-    """
+    """Names of the layers; since anndata 0.13 ``None`` is among the keys, for ``X``."""
     return [name for name in adata.layers if name is not None]
 
 
 def forget_anndata(model_class: type[BaseModelClass], adata: AnnData) -> None:
-    """Drop the reference to data that were set up, which scvi-tools never frees (its #2053).
-
-    Parameters
-    ----------
-    model_class
-        For which they were set up.
-    adata
-        The data; models of them keep them.
-    """
+    """Drop the reference to data that were set up, which scvi-tools never frees (its #2053)."""
     model_class._setup_adata_manager_store.pop(adata.uns.get("_scvi_uuid"), None)
 
 
 def forget_data_with(model: BaseModelClass) -> None:
-    """Let a model's data go when the model goes, which scvi-tools would keep.
-
-    Parameters
-    ----------
-    model
-        A model.
-    """
+    """Let a model's data go when the model goes, which scvi-tools would keep."""
     weakref.finalize(model, type(model)._per_instance_manager_store.pop, model.id, None)

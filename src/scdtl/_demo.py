@@ -16,35 +16,15 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from scipy.sparse import csr_matrix
 
 logger = logging.getLogger("scdtl")
-
-SEEN = 0.9
-"""Share of each cell's molecules that the scored imputation sees."""
 
 MARKERS = ("CD3D", "CD3E")
 """Two genes of one protein complex, hence of the same cells."""
 
 
 def run_demo(out_dir: Path) -> pd.DataFrame:
-    """Impute real blood cells, print a score, and write an .h5ad file and a figure.
-
-    Parameters
-    ----------
-    out_dir
-        Folder that gets ``pbmc68k_imputed.h5ad`` and ``demo.png``; made if it isn't there.
-
-    Returns
-    -------
-    The scores on held-out molecules, one row per method.
-
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> from scdtl._demo import run_demo
-    >>> scores = run_demo(Path("scdtl_demo"))  # doctest: +SKIP
-    """
+    """Write ``pbmc68k_imputed.h5ad`` and ``demo.png`` of real blood cells; return the scores."""
     from scdtl.datasets import pbmc68k_counts
     from scdtl.pp import impute
 
@@ -52,7 +32,7 @@ def run_demo(out_dir: Path) -> pd.DataFrame:
     adata = pbmc68k_counts()
     with _one_thread():
         logger.info("scoring on held-out molecules of %d cells × %d genes", *adata.shape)
-        scores = score_on_held_out(adata)
+        scores = _scores(adata)
         logger.info("imputing all molecules")
         impute(adata, verbose=False)
     logger.info("clustering the imputed layer")
@@ -78,61 +58,15 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(n_threads)
 
 
-def score_on_held_out(adata: AnnData, seed: int = 0) -> pd.DataFrame:
-    """Score scdtl, the mean profile and the raw counts on molecules that none of them saw.
+def _scores(adata: AnnData) -> pd.DataFrame:
+    """Poisson score and mean gene D² on held-out molecules, one row per method."""
+    from scdtl.tl import evaluate
 
-    Parameters
-    ----------
-    adata
-        Raw counts in ``X``.
-    seed
-        Seed of the split into seen and held-out molecules.
-
-    Returns
-    -------
-    Poisson score and mean gene D² (see :mod:`scdtl.metrics`), one row per method.
-
-    Examples
-    --------
-    >>> import scdtl
-    >>> from scdtl._demo import score_on_held_out
-    >>> score_on_held_out(scdtl.datasets.pbmc68k_counts())  # doctest: +SKIP
-    """
-    import anndata
-    import pandas as pd
-
-    from scdtl.metrics import gene_deviance_explained, poisson_score
-    from scdtl.pp import impute
-
-    observed, held_out = _split_molecules(adata.X, seed)
-    seen = anndata.AnnData(observed, obs=adata.obs[[]].copy(), var=adata.var[[]].copy())
-    impute(seen, scale="counts", verbose=False)
-    rates = {
-        "raw counts": observed.toarray(),
-        "mean profile": np.outer(observed.sum(axis=1), observed.sum(axis=0)),
-        "scdtl": seen.layers["scdtl"],
-    }
-    return pd.DataFrame.from_dict(
-        {
-            name: {
-                "Poisson score": poisson_score(held_out, rate, observed),
-                "gene D²": np.nanmean(gene_deviance_explained(held_out, rate, observed)),
-            }
-            for name, rate in rates.items()
-        },
-        orient="index",
-    )
-
-
-def _split_molecules(counts: csr_matrix, seed: int) -> tuple[csr_matrix, csr_matrix]:
-    """Draw which molecules are seen; the rest is held out."""
-    from scdtl.data._thin import thin
-
-    parts = thin(counts, SEEN, np.random.default_rng(seed))
-    observed, held_out = (part.copy() for part in parts)
-    observed.eliminate_zeros()
-    held_out.eliminate_zeros()
-    return observed, held_out
+    names = {"observed": "raw counts", "mean profile": "mean profile", "scdtl": "scdtl"}
+    columns = {"poisson_score": "Poisson score", "gene_deviance_explained": "gene D²"}
+    scores = evaluate(adata, methods=list(names), verbose=False).scores
+    scores = scores.loc[list(names), list(columns)].rename_axis(None)
+    return scores.rename(index=names, columns=columns)
 
 
 def _embed_raw(adata: AnnData) -> None:

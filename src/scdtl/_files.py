@@ -14,13 +14,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Yield a file beside `path` to write to, and move it there once it is whole.
-
-    Parameters
-    ----------
-    path
-        File to write; after an error an earlier one is as it was.
-    """
+    """Yield a file beside `path` to write to, and move it there once it is whole."""
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         yield temporary
@@ -30,13 +24,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def replace_folder(new: Path, old: Path) -> None:
-    """Move a folder to where another one is, which is deleted.
-
-    Parameters
-    ----------
-    new, old
-        The folders, on the same disk.
-    """
+    """Move a folder to where another one is, which is deleted."""
     aside = old.with_name(f".{old.name}.{os.getpid()}.old")
     old.rename(aside)
     new.rename(old)
@@ -44,11 +32,5 @@ def replace_folder(new: Path, old: Path) -> None:
 
 
 def is_zarr(path: Path) -> bool:
-    """Whether a folder is a zarr store, of version 2 or 3.
-
-    Parameters
-    ----------
-    path
-        Any path.
-    """
+    """Whether a folder is a zarr store, of version 2 or 3."""
     return (path / ".zgroup").is_file() or (path / "zarr.json").is_file()

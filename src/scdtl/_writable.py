@@ -29,27 +29,10 @@ def nullable_strings() -> AbstractContextManager[Any]:
 
 
 def make_writable(adata: AnnData, path: Path) -> None:
-    """Refuse what can't be written, by its name: all but most rows of the matrices is tried.
+    """Refuse what an .h5ad file or a zarr store can't keep, by its name.
 
-    Parameters
-    ----------
-    adata
-        What is to be written. Columns ``_index`` that repeat the names are dropped: files
-        converted from Seurat have them, and anndata can't write that name.
-    path
-        Where to: an .h5ad file or, with any other ending, a zarr store.
-
-    Raises
-    ------
-    ValueError
-        If a part can't be written.
-
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> import scdtl
-    >>> from scdtl._writable import make_writable
-    >>> make_writable(scdtl.datasets.toy(), Path("out.h5ad"))
+    All but most rows of the matrices is tried. Columns ``_index`` that repeat the names are
+    dropped: files converted from Seurat have them, and anndata can't write that name.
     """
     tables = {"obs": adata.obs, "var": adata.var}
     if adata.raw is not None:

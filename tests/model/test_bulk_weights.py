@@ -155,7 +155,7 @@ def test_ensembl_ids_alone_are_told_what_is_lacking(bulk, trained):
 
 def test_studies_and_units_are_kept_apart_where_named(bulk, trained):
     def codes(key):
-        return trained[-1]._codes(key)
+        return np.ravel(trained[-1].adata_manager.get_from_registry(key))
 
     as_weights(bulk, GENES, verbose=False)
     assert list(codes("study")) == list(bulk.obs["study"].cat.codes)

@@ -64,6 +64,7 @@ def test_weights_that_fit_stay(cells, caplog):
 
 
 def test_misleading_weights_cost_next_to_nothing(cells, shuffled_weights):
+    cells = cells[:, ::2]
     explained = [
         pp.impute(cells, bulk=bulk, copy=True).uns["scdtl"]["held_out_deviance_explained"]
         for bulk in (shuffled_weights, None)

@@ -63,8 +63,8 @@ def test_a_cap_and_no_training_are_told_as_such(told, pbmc_counts, caplog):
     assert zero_shot["training"] == "Nothing was trained"
 
 
-def test_the_bar_of_a_training_that_ends_early_ends_too(pbmc_counts, capsys):
-    impute(pbmc_counts.copy(), bulk=None, verbose=True)
+def test_the_bar_of_a_training_that_ends_early_ends_too(adata, capsys):
+    impute(adata, bulk=None, verbose=True)
     out, err = capsys.readouterr()
     assert not out
     last = re.findall(r"Training ended early: 100%\|[^\r\n]*?(\d+)/(\d+)", err)[-1]

@@ -13,6 +13,7 @@ from scipy import sparse
 import scdtl
 from scdtl.data._thin import thin
 from scdtl.tl import Evaluation, evaluate
+from scdtl.tl._scores import Molecules
 from scdtl.tl.peers._chosen import chosen
 
 SIMPLE = ["observed", "mean profile"]
@@ -109,6 +110,14 @@ def test_methods_receive_the_kept_molecules_and_nothing_else(counts):
         assert cells.raw is None
         assert not set(cells.layers) - {None}
         assert [*cells.obsm, *cells.varm, *cells.obsp, *cells.uns] == []
+
+
+def test_a_split_keeps_every_molecule_on_one_side():
+    counts = scdtl.datasets.pbmc68k_counts().X
+    split = Molecules.split(counts, held_out_fraction=0.1, seed=0)
+    assert abs((split.kept + split.held_out) - counts).max() == 0
+    assert split.kept.sum() / counts.sum() == pytest.approx(0.9, abs=0.005)
+    assert split.held_out.data.min() >= 1
 
 
 def test_scores_of_the_mean_profile_are_those_of_the_closed_form(counts):

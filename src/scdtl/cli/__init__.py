@@ -17,17 +17,9 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command ``scdtl``.
+    """Run the command ``scdtl``; return 0, or 1 after an error, told in one line on stderr.
 
-    Parameters
-    ----------
-    arguments
-        Words after ``scdtl``; by default those of this process.
-
-    Returns
-    -------
-    Exit status: 0, or 1 after an error, of which one line on stderr tells. Wrong usage ends
-    the process with status 2.
+    Wrong usage ends the process with status 2.
 
     Examples
     --------

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from scdtl._files import written_whole
 from scdtl._settings import logger
-from scdtl.cli._input import add_data, read_bulk, read_data
+from scdtl.cli._input import add_data, arguments_of, read_bulk, read_data
 from scdtl.cli._output import add_overwrite, output_file
 from scdtl.tl.peers import NAMES
 
@@ -18,13 +18,7 @@ if TYPE_CHECKING:
 
 
 def add_to(commands: Any) -> None:
-    """Add the command to a parser.
-
-    Parameters
-    ----------
-    commands
-        The parser's sub-parsers.
-    """
+    """Add the command to a parser."""
     command = commands.add_parser(
         "evaluate",
         help="measure on held-out counts how good imputation is",
@@ -48,7 +42,14 @@ def add_to(commands: Any) -> None:
         help="share of the molecules, or of reads of the entries, to hold out "
         "(default: %(default)s)",
     )
-    add("--splits", type=int, default=1, metavar="N", help="default: %(default)s")
+    add(
+        "--splits",
+        dest="n_splits",
+        type=int,
+        default=1,
+        metavar="N",
+        help="default: %(default)s",
+    )
     add("--max-epochs", type=int, metavar="N", help="of scdtl (default: by cells)")
     add("--html", type=Path, metavar="REPORT.html", help="write a report, one page")
     add("--csv", type=Path, metavar="SCORES.csv", help="write the table of scores")
@@ -73,15 +74,7 @@ def _run(options: argparse.Namespace) -> None:
     with contextlib.redirect_stdout(sys.stderr):
         evaluation = evaluate(
             adata,
-            layer=options.layer,
-            noise=options.noise,
-            methods=options.methods,
-            bulk=bulk,
-            batch_key=options.batch_key,
-            held_out_fraction=options.held_out_fraction,
-            n_splits=options.splits,
-            random_state=options.random_state,
-            max_epochs=options.max_epochs,
+            **(arguments_of(options) | {"bulk": bulk}),
             verbose=not options.quiet,
         )
     print(table(evaluation.scores))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from scdtl._files import replace_folder, written_whole
 from scdtl._settings import logger
-from scdtl.cli._input import add_data, read_bulk, read_data, read_genes
+from scdtl.cli._input import add_data, arguments_of, read_bulk, read_data, read_genes
 from scdtl.cli._output import add_overwrite, check_space, output_file
 
 if TYPE_CHECKING:
@@ -17,13 +17,7 @@ if TYPE_CHECKING:
 
 
 def add_to(commands: Any) -> None:
-    """Add the command to a parser.
-
-    Parameters
-    ----------
-    commands
-        The parser's sub-parsers.
-    """
+    """Add the command to a parser."""
     command = commands.add_parser(
         "impute",
         help="impute the counts of a file",
@@ -120,24 +114,7 @@ def _run(options: argparse.Namespace) -> None:
     with contextlib.redirect_stdout(sys.stderr):  # Lightning's progress bar
         impute(
             adata,
-            layer=options.layer,
-            noise=options.noise,
-            bulk=bulk,
-            batch_key=options.batch_key,
-            key_added=options.key_added,
-            scale=options.scale,
-            replace=options.replace,
-            false_zero_rate=options.false_zero_rate,
-            own_counts=options.own_counts,
-            dropout_threshold=options.dropout_threshold,
-            genes=genes,
-            max_epochs=options.max_epochs,
-            batch_size=options.batch_size,
-            accelerator=options.accelerator,
-            devices=options.devices,
-            random_state=options.random_state,
-            return_std=options.return_std,
-            return_dropout=options.return_dropout,
+            **(arguments_of(options) | {"bulk": bulk, "genes": genes}),
             out=out,
             verbose=not options.quiet,
         )

@@ -9,19 +9,17 @@ from typing import TYPE_CHECKING, Any
 from scdtl._files import is_zarr
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable
 
     from anndata import AnnData
 
 
-def add_data(add: Callable[..., Any]) -> None:
-    """Add the arguments of all commands that work on counts: what to read, and where to start.
+_OF_THE_COMMAND = "run input modality backed output html csv overwrite quiet".split()
 
-    Parameters
-    ----------
-    add
-        The ``add_argument`` of a command's parser.
-    """
+
+def add_data(add: Callable[..., Any]) -> None:
+    """Add the arguments of all commands that work on counts: what to read, and where to start."""
     add("input", type=Path, metavar="IN", help="raw counts: an .h5ad, .h5mu or .zarr file")
     add("--modality", metavar="NAME", help="which one of an .h5mu file, such as rna")
     add("--layer", help="layer with the raw counts (default: X)")
@@ -44,17 +42,7 @@ def add_data(add: Callable[..., Any]) -> None:
 
 
 def read_data(path: Path, *, backed: bool = False, modality: str | None = None) -> AnnData:
-    """Read an AnnData, or say why there is none.
-
-    Parameters
-    ----------
-    path
-        An .h5ad or .h5mu file, or a zarr store of either.
-    backed
-        Leave the counts in the file.
-    modality
-        Which one, of several.
-    """
+    """Read an .h5ad or .h5mu file, or a zarr store of either; or say why there is no AnnData."""
     import anndata
     import h5py
     from anndata.experimental import read_lazy
@@ -119,13 +107,7 @@ def _place(root: Any, path: Path, modality: str | None) -> str:
 
 
 def read_genes(path: Path) -> list[str]:
-    """Read names of genes.
-
-    Parameters
-    ----------
-    path
-        Text file with one name a line, in UTF-8 or in what Excel calls Unicode text.
-    """
+    """Names of genes, one a line, in UTF-8 or in what Excel calls Unicode text."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist or is not a file")
     content = path.read_bytes()
@@ -137,14 +119,13 @@ def read_genes(path: Path) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def read_bulk(text: str) -> str | AnnData | None:
-    """Make of ``--bulk`` what functions take: weights by name or file, an AnnData, or nothing.
+def arguments_of(options: argparse.Namespace) -> dict[str, Any]:
+    """What the Python function takes by the same names: all but what the command itself needs."""
+    return {name: value for name, value in vars(options).items() if name not in _OF_THE_COMMAND}
 
-    Parameters
-    ----------
-    text
-        What was given.
-    """
+
+def read_bulk(text: str) -> str | AnnData | None:
+    """Make of ``--bulk`` what functions take: weights by name or file, an AnnData, or nothing."""
     if text.lower() == "none":
         return None
     return read_data(Path(text)) if text.endswith((".h5ad", ".zarr")) else text

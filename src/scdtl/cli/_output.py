@@ -15,32 +15,12 @@ if TYPE_CHECKING:
 
 
 def add_overwrite(add: Callable[..., Any]) -> None:
-    """Add the argument of all commands that write.
-
-    Parameters
-    ----------
-    add
-        The ``add_argument`` of a command's parser.
-    """
+    """Add the argument of all commands that write."""
     add("--overwrite", action="store_true", help="replace output that exists")
 
 
 def output_file(path: Path, *suffixes: str, options: argparse.Namespace) -> Path:
-    """Where to write, after a check that this will be possible once the work is done.
-
-    Parameters
-    ----------
-    path
-        What the user named.
-    *suffixes
-        Endings that it may have.
-    options
-        Arguments of the command: what it reads, and whether output may be replaced.
-
-    Returns
-    -------
-    The absolute path.
-    """
+    """Absolute path to write to, after a check that it will be possible once the work is done."""
     if path.suffix not in suffixes:
         raise ValueError(f"output {path}: the name must end in {' or '.join(suffixes)}")
     if not path.parent.is_dir():
@@ -70,15 +50,7 @@ def _check_may_be_replaced(path: Path, options: argparse.Namespace) -> None:
 
 
 def check_space(path: Path, n_bytes: int) -> None:
-    """Refuse what a disk does not hold, before any work: on a full one HDF5 crashes.
-
-    Parameters
-    ----------
-    path
-        File to write.
-    n_bytes
-        Its size.
-    """
+    """Refuse what a disk does not hold, before any work: on a full one HDF5 crashes."""
     free = shutil.disk_usage(path.parent).free
     if n_bytes > free:
         raise OSError(

@@ -10,13 +10,7 @@ if TYPE_CHECKING:
 
 
 def add_to(commands: Any) -> None:
-    """Add the command to a parser.
-
-    Parameters
-    ----------
-    commands
-        The parser's sub-parsers.
-    """
+    """Add the command to a parser."""
     command = commands.add_parser(
         "weights",
         help="list, find or describe the released bulk weights",

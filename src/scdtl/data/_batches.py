@@ -12,15 +12,7 @@ if TYPE_CHECKING:
 
 
 def check_batches(column: Any, batch_key: str) -> None:
-    """Refuse a column in which cells have no batch.
-
-    Parameters
-    ----------
-    column
-        Batch of each cell.
-    batch_key
-        Name of the column.
-    """
+    """Refuse a column in which cells have no batch."""
     n_missing = int(pd.isna(np.asarray(column, dtype=object)).sum())
     if n_missing:
         raise ValueError(
@@ -30,20 +22,7 @@ def check_batches(column: Any, batch_key: str) -> None:
 
 
 def batch_names(values: Any) -> list[str]:
-    """Names of batches, whatever kind of values they are.
-
-    Parameters
-    ----------
-    values
-        Batches: numbers, booleans, dates or texts.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from scdtl.data._batches import batch_names
-    >>> batch_names(np.array([True, False]))
-    ['True', 'False']
-    """
+    """Names of batches, be they numbers, booleans, dates or texts."""
     return [str(value) for value in pd.Series(values)]
 
 
@@ -53,35 +32,14 @@ def plain_batches(values: Any) -> list[bool | int | float | str]:
 
 
 def named_batches(column: Any) -> pd.Categorical:
-    """The batch of each cell by name.
-
-    Parameters
-    ----------
-    column
-        Batch of each cell, none missing.
-    """
+    """The batch of each cell by name."""
     values = pd.Series(np.asarray(column) if not isinstance(column, pd.Series) else column)
     of_cells = values.astype("category").cat
     return pd.Categorical(np.array(batch_names(of_cells.categories), dtype=object)[of_cells.codes])
 
 
 def batch_codes(column: Any, batch_key: str, known: Sequence[str]) -> np.ndarray:
-    """The code of each cell's batch among those that a model knows.
-
-    Parameters
-    ----------
-    column
-        Batch of each cell.
-    batch_key
-        Name of the column.
-    known
-        Names of the model's batches.
-
-    Raises
-    ------
-    ValueError
-        If a cell has no batch, or one that the model was not trained on.
-    """
+    """The code of each cell's batch among those that a model knows; refuse any other."""
     check_batches(column, batch_key)
     batches = named_batches(column)
     unknown = [name for name in batches.categories if name not in known]

@@ -27,25 +27,9 @@ _NOTHING = object()  # None is what a user may give
 def check_input(
     adata: AnnData, *, layer: str | None, batch_key: str | None = None, noise: Noise = "umi"
 ) -> tuple[csr_matrix, Recognised]:
-    """Check the data of a function that writes no layer, and return the counts of the genes.
+    """Check the data of a function that writes no layer; return counts of the genes and noise.
 
-    Parameters
-    ----------
-    adata, layer, batch_key, noise
-        As in :func:`scdtl.pp.impute`.
-
-    Returns
-    -------
-    The counts as CSR of float32 with sorted indices, no duplicates and no stored zeros, and their
-    noise model. They share memory with `adata` where its matrix is of that kind already: don't
-    write into them.
-
-    Examples
-    --------
-    >>> import scdtl
-    >>> from scdtl.data._checks import check_input
-    >>> check_input(scdtl.datasets.toy(), layer=None)[0].shape
-    (60, 40)
+    The counts are as :func:`canonical_csr` gives them: don't write into them.
     """
     genes = check_names(adata, layer=layer, batch_key=batch_key)
     found, recognised = find_counts(adata, layer, genes, noise).resolved()
@@ -62,24 +46,7 @@ def check_names(
     may_be_backed: bool = False,
     may_be_view: bool = True,
 ) -> np.ndarray:
-    """Check all of the input but the counts; say for each feature whether it is a gene.
-
-    Parameters
-    ----------
-    adata, layer, batch_key, key_added, genes
-        As in :func:`scdtl.pp.impute`; left out where nothing is written.
-    may_be_backed
-        Whether the counts may be in a file.
-    may_be_view
-        Whether the AnnData may be a view, to which layers can't be written.
-
-    Examples
-    --------
-    >>> import scdtl
-    >>> from scdtl.data._checks import check_names
-    >>> int(check_names(scdtl.datasets.toy(), layer=None, genes=["GENE1"]).sum())
-    40
-    """
+    """Check all of the input but the counts; say for each feature whether it is a gene."""
     check_anndata(adata, may_be_backed=may_be_backed, may_be_view=may_be_view)
     _check_batch_key(adata, batch_key)
     if key_added is not _NOTHING:
@@ -90,18 +57,7 @@ def check_names(
 
 
 def check_numbers(*, random_state: int, batch_size: int, max_epochs: int | None) -> None:
-    """Refuse numbers that training can't go by.
-
-    Parameters
-    ----------
-    random_state, batch_size, max_epochs
-        As in :func:`scdtl.pp.impute`.
-
-    Examples
-    --------
-    >>> from scdtl.data._checks import check_numbers
-    >>> check_numbers(random_state=0, batch_size=64, max_epochs=None)
-    """
+    """Refuse numbers that training can't go by."""
     numbers = {"random_state": (random_state, 0), "batch_size": (batch_size, 1)}
     if max_epochs is not None:
         numbers["max_epochs"] = (max_epochs, 0)
@@ -115,21 +71,7 @@ def check_numbers(*, random_state: int, batch_size: int, max_epochs: int | None)
 def check_anndata(
     adata: AnnData, *, may_be_backed: bool = False, may_be_view: bool = True
 ) -> None:
-    """Refuse what is not an AnnData with cells, genes and unique gene names.
-
-    Parameters
-    ----------
-    adata
-        What the user gave.
-    may_be_backed, may_be_view
-        As in :func:`check_names`.
-
-    Examples
-    --------
-    >>> import scdtl
-    >>> from scdtl.data._checks import check_anndata
-    >>> check_anndata(scdtl.datasets.toy())
-    """
+    """Refuse what is not an AnnData with cells, genes and unique gene names."""
     from anndata import AnnData
 
     if not isinstance(adata, AnnData):
@@ -161,17 +103,7 @@ def check_anndata(
 
 
 def check_has(adata: AnnData, layer: str | None, obs_keys: Iterable[str]) -> None:
-    """Refuse data that lack what a model was set up to read.
-
-    Parameters
-    ----------
-    adata
-        What the user gave.
-    layer
-        Layer that the model reads.
-    obs_keys
-        Columns of ``obs`` that it reads.
-    """
+    """Refuse data that lack what a model was set up to read."""
     if layer is not None and layer not in adata.layers:
         raise KeyError(f"the model reads adata.layers[{layer!r}], which adata lacks.")
     for key in obs_keys:

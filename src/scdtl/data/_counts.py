@@ -137,25 +137,15 @@ def read_sample(
     choose: Callable[[sparse.csr_matrix, np.ndarray], np.ndarray],
     totals_of: Callable[[sparse.csr_matrix, np.ndarray, int], NDArray[np.float64]],
 ) -> tuple[np.ndarray, sparse.csr_matrix, NDArray[np.float64]]:
-    """Read all blocks once; keep the counts of some cells, and the sums of all.
+    """Read all blocks once: positions and counts of chosen cells, and sums of all cells.
 
     Parameters
     ----------
-    blocks
-        Counts of all cells.
-    batch_index
-        Batch of each cell.
-    n_batch
-        Number of batches.
     choose
         Positions of the cells to keep, sorted, given counts and batches. What it would choose of
         all cells, it chooses of any part that they are in.
     totals_of
         Sums over cells, given counts, batches and the number of batches.
-
-    Returns
-    -------
-    Positions of the chosen cells, their counts, and the sums over all cells.
     """
     import dask
 
@@ -181,17 +171,7 @@ def read_sample(
 def batch_totals(
     counts: sparse.csr_matrix, batch_index: np.ndarray, n_batch: int
 ) -> NDArray[np.float64]:
-    """Sum of each gene over the cells of each batch, batches × genes.
-
-    Parameters
-    ----------
-    counts
-        Counts, cells × genes.
-    batch_index
-        Batch of each cell.
-    n_batch
-        Number of batches.
-    """
+    """Sum of each gene over the cells of each batch, batches × genes."""
     if n_batch == 1:
         return gene_totals(counts)[None]
     return np.stack([gene_totals(counts[batch_index == batch]) for batch in range(n_batch)])
@@ -202,19 +182,6 @@ def gene_totals(counts: NDArray | sparse.spmatrix | sparse.sparray) -> NDArray[n
 
     SciPy sums float32 in float32 whatever ``dtype`` says, where nothing smaller than 2 can be
     added to 2²⁵ molecules, and the order of the cells shows.
-
-    Parameters
-    ----------
-    counts
-        Cells × genes.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from scipy import sparse
-    >>> from scdtl.data._counts import gene_totals
-    >>> gene_totals(sparse.csr_matrix(np.float32([[2**25, 0], [1, 4]])))
-    array([33554433.,        4.])
     """
     if not sparse.issparse(counts):
         return np.asarray(counts.sum(axis=0, dtype=np.float64)).ravel()

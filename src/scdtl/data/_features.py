@@ -18,20 +18,7 @@ _GENES = ("Gene Expression", "GEX")  # as Cell Ranger and the multi-omics data o
 
 
 def is_gene(adata: AnnData) -> np.ndarray:
-    """For each feature whether it is a gene; all are where ``var["feature_types"]`` has none.
-
-    Parameters
-    ----------
-    adata
-        Cells × features.
-
-    Examples
-    --------
-    >>> import scdtl
-    >>> from scdtl.data._features import is_gene
-    >>> bool(is_gene(scdtl.datasets.toy()).all())
-    True
-    """
+    """For each feature whether it is a gene; all are where ``var["feature_types"]`` has none."""
     if COLUMN not in adata.var:
         return np.ones(adata.n_vars, dtype=bool)
     genes = np.isin(np.asarray(adata.var[COLUMN]).astype(str), _GENES)
@@ -39,13 +26,7 @@ def is_gene(adata: AnnData) -> np.ndarray:
 
 
 def genes_only(adata: AnnData) -> AnnData:
-    """The genes of `adata`: itself, or a view without the other features.
-
-    Parameters
-    ----------
-    adata
-        Cells × features.
-    """
+    """The genes of `adata`: itself, or a view without the other features."""
     genes = is_gene(adata)
     return adata if genes.all() else adata[:, genes]
 
@@ -63,13 +44,7 @@ def note_other_features(var: pd.DataFrame, genes: np.ndarray) -> None:
 
 
 def refuse_other_features(adata: AnnData) -> None:
-    """Refuse data with features that are no genes.
-
-    Parameters
-    ----------
-    adata
-        Cells × features.
-    """
+    """Refuse data with features that are no genes."""
     genes = is_gene(adata)
     if not genes.all():
         raise ValueError(

@@ -29,39 +29,20 @@ class Recognised(NamedTuple):
 
 
 def check_noise(noise: object) -> None:
-    """Refuse what names no noise model.
-
-    Parameters
-    ----------
-    noise
-        What was given.
-    """
+    """Refuse what names no noise model."""
     if noise not in get_args(Noise):
         known = ", ".join(map(repr, get_args(Noise)))
         raise ValueError(f"noise={noise!r} is unknown: choose one of {known}.")
 
 
 def cells_to_tell_by(n_cells: int) -> np.ndarray:
-    """Positions of at most 1,000 cells, evenly spread.
-
-    Parameters
-    ----------
-    n_cells
-        How many there are.
-    """
+    """Positions of at most 1,000 cells, evenly spread."""
     return np.unique(np.linspace(0, n_cells - 1, min(n_cells, MAX_CELLS)).astype(int))
 
 
 def evidence_of(values: Any) -> dict[str, float]:
     """What tells molecules from reads, of at most 1,000 cells evenly spread.
 
-    Parameters
-    ----------
-    values
-        Values that are not negative, cells × genes; dense or sparse.
-
-    Returns
-    -------
     ``n_values``: number of positive values. ``whole``: share of whole numbers among them.
     ``scaled``: 1 if they are not whole, but multiples of their cell's smallest, as counts are
     that were scaled to a library size; what follows is then said of these multiples.
@@ -118,13 +99,7 @@ def evidence_of(values: Any) -> dict[str, float]:
 
 
 def recognised(evidence: dict[str, float]) -> Recognised:
-    """The noise model that the evidence speaks for.
-
-    Parameters
-    ----------
-    evidence
-        Of :func:`evidence_of`.
-    """
+    """The noise model that the evidence speaks for."""
     spread, ones, typical = (evidence[name] for name in ("spread", "ones", "typical"))
     if evidence["n_values"] < _MIN_VALUES:
         return Recognised("umi", "too few values to tell", evidence)

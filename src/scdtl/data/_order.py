@@ -23,19 +23,8 @@ def gene_keys(names: Sequence[str], in_bulk: Sequence[str | None] | None = None)
     """A number for each gene that depends on its name alone, and is the same everywhere.
 
     What surrounds a name, as a genome does, is not part of it. Where it is all that tells genes
-    apart, they are numbered in the order of their whole names.
-
-    Parameters
-    ----------
-    names
-        Names of genes, unique.
-    in_bulk
-        Names by which bulk knows the genes, ``None`` for those that it does not: a gene is the
-        same by whatever name.
-
-    Returns
-    -------
-    Unsigned integers of 64 bits.
+    apart, they are numbered in the order of their whole names. A gene that bulk knows (`in_bulk`,
+    ``None`` for others) goes by bulk's name.
     """
     genes = names if in_bulk is None else [b or n for b, n in zip(in_bulk, names, strict=True)]
     bare = [read_name(str(name)).bare for name in genes]
@@ -58,27 +47,6 @@ def shuffled_cells(
     in the same order however cells and genes are sorted, and genes without counts change nothing.
     Alike cells of a batch come in the order of their positions. Cells without counts are left
     out, unless there are no others.
-
-    Parameters
-    ----------
-    counts
-        Counts, cells × genes, without negative values.
-    batch_index
-        Batch of each cell.
-    keys
-        Key of each gene, see :func:`gene_keys`.
-    seed
-        Seed; another one gives another order.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from scipy import sparse
-    >>> from scdtl.data._order import gene_keys, shuffled_cells
-    >>> counts = sparse.csr_matrix(np.diag([3.0, 0.0, 5.0]))
-    >>> keys = gene_keys(["CD4", "LYZ", "NKG7"])
-    >>> np.sort(shuffled_cells(counts, np.zeros(3, dtype=int), keys, 0))
-    array([0, 2])
     """
     of_cells = np.empty(counts.shape[0], dtype=np.uint64)
     for first in range(0, len(of_cells), _CELLS_PER_BLOCK):
@@ -100,21 +68,9 @@ def sampled_cells(
     n_cells: int,
     n_batch: int,
 ) -> np.ndarray:
-    """The first of the shuffled cells; of each batch at least some.
+    """The first of the shuffled cells, of each batch at least some, in that order.
 
-    Parameters
-    ----------
-    counts, batch_index, keys, seed
-        As in :func:`shuffled_cells`.
-    n_cells
-        How many; fewer are all taken.
-    n_batch
-        Number of batches.
-
-    Returns
-    -------
-    Positions, in the order of :func:`shuffled_cells`. The cells among them that are in a part of
-    the data are also sampled of that part.
+    The cells among them that are in a part of the data are also sampled of that part.
     """
     shuffled = shuffled_cells(counts, batch_index, keys, seed)
     batch = pd.Series(batch_index[shuffled])

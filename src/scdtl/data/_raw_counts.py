@@ -32,29 +32,9 @@ _SHARE_OF_COUNTS = 0.25  # whole numbers among positive values; of logarithms ha
 def check_counts(
     matrix: Any, *, name: str = "adata.X", hint: str = "", noise: Noise = "umi"
 ) -> Recognised:
-    """Refuse a matrix that does not hold raw counts; of a sparse one, only stored values are read.
+    """Refuse a matrix without raw counts; return the noise model and what the values speak for.
 
-    Parameters
-    ----------
-    matrix
-        Dense or sparse matrix.
-    name
-        What the message calls it.
-    hint
-        Where the counts may be instead, added to the message.
-    noise
-        As in :func:`scdtl.pp.impute`: reads need not be whole numbers.
-
-    Returns
-    -------
-    The noise model, and what the values speak for.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from scdtl.data._raw_counts import check_counts
-    >>> check_counts(np.array([[0, 3], [1, 0]])).noise
-    'umi'
+    Of a sparse matrix only stored values are read. The hint says where the counts may be instead.
     """
     from scipy.sparse import issparse
 
@@ -111,21 +91,7 @@ def check_counts(
 def canonical_csr(matrix: Any) -> csr_matrix:
     """Give checked counts as CSR of float32: sorted, no duplicates, no stored zeros.
 
-    Parameters
-    ----------
-    matrix
-        Dense or sparse matrix, which stays as it is.
-
-    Returns
-    -------
-    A CSR matrix, which shares memory with `matrix` where that is of this kind already.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from scdtl.data._raw_counts import canonical_csr
-    >>> canonical_csr(np.array([[0, 3], [1, 0]])).data
-    array([3., 1.], dtype=float32)
+    It shares memory with a matrix that is of this kind already, and leaves any other as it is.
     """
     from scipy.sparse import csr_matrix, issparse
 
@@ -142,13 +108,7 @@ def canonical_csr(matrix: Any) -> csr_matrix:
 
 
 def count_matrix(adata: AnnData, layer: str | None) -> tuple[Any, str]:
-    """The matrix that holds the counts, of whatever kind, and what messages call it.
-
-    Parameters
-    ----------
-    adata, layer
-        As in :func:`scdtl.pp.impute`.
-    """
+    """The matrix that holds the counts, of whatever kind, and what messages call it."""
     if layer is not None:
         check_text("layer", layer)
     if layer is None:
@@ -163,13 +123,7 @@ def count_matrix(adata: AnnData, layer: str | None) -> tuple[Any, str]:
 
 
 def other_matrices(adata: AnnData, layer: str | None) -> str:
-    """Where else in `adata` the counts are, as advice.
-
-    Parameters
-    ----------
-    adata, layer
-        As in :func:`scdtl.pp.impute`.
-    """
+    """Where else in `adata` the counts are, as advice."""
     others = [
         f"layer={name!r}"
         for name in layer_names(adata)
@@ -189,27 +143,13 @@ def other_matrices(adata: AnnData, layer: str | None) -> str:
 
 
 def is_own_result(entry: object) -> bool:
-    """Whether an entry of ``uns`` is one that :func:`scdtl.pp.impute` wrote.
-
-    Parameters
-    ----------
-    entry
-        Entry of ``uns``.
-    """
+    """Whether an entry of ``uns`` is one that :func:`scdtl.pp.impute` wrote."""
     params = entry.get("params") if isinstance(entry, Mapping) else None
     return isinstance(params, Mapping) and {"scale", "replace"} <= params.keys()
 
 
 def is_own_layer(adata: AnnData, name: str) -> bool:
-    """Whether :func:`scdtl.pp.impute` wrote a layer.
-
-    Parameters
-    ----------
-    adata
-        The data.
-    name
-        Name of the layer.
-    """
+    """Whether :func:`scdtl.pp.impute` wrote a layer."""
     keys = (name.removesuffix(ending) for ending in LAYER_ENDINGS)
     return any(is_own_result(adata.uns.get(key)) for key in keys)
 
@@ -250,15 +190,7 @@ def _blocks(values: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def note_oddities(counts: csr_matrix, noise: str = "umi") -> None:
-    """Tell of cells and genes without counts, and of values that are no numbers of molecules.
-
-    Parameters
-    ----------
-    counts
-        Checked counts.
-    noise
-        Noise model that they were taken for.
-    """
+    """Tell of cells and genes without counts, and of values that are no numbers of molecules."""
     n_stored = np.diff(counts.indptr)
     n_cells = int((n_stored == 0).sum())
     if n_cells:
@@ -280,29 +212,13 @@ def note_oddities(counts: csr_matrix, noise: str = "umi") -> None:
 
 
 def check_text(name: str, value: object) -> None:
-    """Refuse what is no name.
-
-    Parameters
-    ----------
-    name
-        Of the argument.
-    value
-        What was given.
-    """
+    """Refuse what is no name."""
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a name (str), not {value!r}.")
 
 
 def listed(names: Any, most: int = 5) -> str:
-    """The first of some names, for a message.
-
-    Parameters
-    ----------
-    names
-        Names.
-    most
-        How many.
-    """
+    """The first of some names, for a message."""
     names = [str(name) for name in names]
     if not names:
         return "none"

@@ -11,19 +11,8 @@ def thin(
 ) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
     """Split molecules at random: every count n becomes Binomial(n, fraction) and the rest.
 
-    Parameters
-    ----------
-    counts
-        Counts, cells × genes, CSR.
-    fraction
-        Probability of a molecule to be kept, one number or one per cell.
-    generator
-        Source of randomness.
-
-    Returns
-    -------
-    The kept molecules and the others, both with the structure arrays of ``counts`` itself: do
-    not change them in place.
+    The probability is one number or one per cell. The kept molecules and the others have the
+    structure arrays of ``counts`` itself: do not change them in place.
     """
     fraction = np.repeat(
         np.broadcast_to(fraction, counts.shape[0]).astype(np.float32), np.diff(counts.indptr)
@@ -43,15 +32,8 @@ def thin(
 def entries_at_random(
     shape: tuple[int, int], share: float | np.ndarray, generator: np.random.Generator
 ) -> np.ndarray:
-    """A mask of entries, cells × genes.
+    """A mask of entries, cells × genes, with a probability for all or one per cell (cells × 1).
 
-    Parameters
-    ----------
-    shape
-        Number of cells and of genes.
-    share
-        Probability of an entry to be in it, one number or one per cell (cells × 1).
-    generator
-        Source of randomness. Drawn from gene by gene: more genes at the end change no other.
+    It is drawn gene by gene: more genes at the end change no other.
     """
     return generator.random(shape[::-1], dtype=np.float32).T < share

@@ -155,15 +155,7 @@ def match_genes(
 
 
 def warn_of_ambiguous(names: Sequence[str], matches: GeneMatches) -> None:
-    """Log which names were not used because several genes share them.
-
-    Parameters
-    ----------
-    names
-        Gene names of the data.
-    matches
-        What they led to.
-    """
+    """Log which names were not used because several genes share them."""
     ambiguous = np.flatnonzero(matches.kind == "ambiguous")
     if len(ambiguous):
         logger.warning(
@@ -176,18 +168,7 @@ def warn_of_ambiguous(names: Sequence[str], matches: GeneMatches) -> None:
 
 
 def in_words(counts: Mapping[str, int]) -> str:
-    """Say how many genes were matched in which way.
-
-    Parameters
-    ----------
-    counts
-        Names of each kind, as in :attr:`GeneMatches.counts`.
-
-    Examples
-    --------
-    >>> in_words({"symbol": 690, "ensembl": 0, "alias": 55, "unmatched": 20})
-    '690 by symbol, 55 by alias or former symbol, 20 unknown'
-    """
+    """Say how many genes were matched in which way."""
     return ", ".join(f"{n} {KINDS[kind]}" for kind, n in counts.items() if n)
 
 

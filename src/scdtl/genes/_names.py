@@ -57,12 +57,7 @@ class GeneName(NamedTuple):
 
 @lru_cache(maxsize=2**17)
 def read_name(name: str) -> GeneName:
-    """Read one name.
-
-    Parameters
-    ----------
-    name
-        Symbol, Ensembl gene id or both, with or without a genome and other things around it.
+    """Read a symbol, an Ensembl gene id or both, with or without a genome and the like around it.
 
     Examples
     --------
@@ -105,24 +100,10 @@ def _plain(genome: str) -> str:
 
 
 def species_of(names: Iterable[GeneName], own: str | None = None) -> str | None:
-    """Return the species that more than half of the names speak of or are written like.
+    """The species that most names speak of or are written like, ``"other"``, or None.
 
-    Parameters
-    ----------
-    names
-        Names that were read. Symbols count by their letters: ``CD3D`` is written like human's,
-        ``Cd3d`` like mouse's.
-    own
-        Species to assume of symbols that are written as its own, which others may write alike.
-
-    Returns
-    -------
-    Name of the species, ``"other"``, or ``None`` where there is no majority.
-
-    Examples
-    --------
-    >>> species_of(map(read_name, ["Cd3d", "mt-Nd1", "Trp53"]))
-    'mouse'
+    Symbols count by their letters: ``CD3D`` is written like human's, ``Cd3d`` like mouse's. Those
+    written as the species `own` writes them are taken for its own.
     """
     rows = species()
     forms = {of: re.compile(rows[of].symbols) for of in sorted(rows, key=lambda of: of != own)}
@@ -135,13 +116,7 @@ def species_of(names: Iterable[GeneName], own: str | None = None) -> str | None:
 
 
 def common_name(stated: str | None) -> str | None:
-    """Return the species' name as this package writes it: lower case, English.
-
-    Parameters
-    ----------
-    stated
-        Name as the provenance of weights states it, or ``None``.
-    """
+    """The species as this package writes it, lower case and English, of what weights state."""
     if stated is None:
         return None
     lower = str(stated).strip().lower().replace("_", " ")
@@ -150,11 +125,6 @@ def common_name(stated: str | None) -> str | None:
 
 def as_in_r(symbol: str) -> str:
     """Write a symbol as R's ``make.names`` does, and Seurat's dashes as dots.
-
-    Parameters
-    ----------
-    symbol
-        Symbol, as its authority or as R writes it.
 
     Examples
     --------
@@ -167,42 +137,21 @@ def as_in_r(symbol: str) -> str:
 
 
 def made_unique(name: str, known: Container[str]) -> bool:
-    """Tell whether a name looks like a repeat that ``var_names_make_unique`` numbered.
+    """Tell whether a name is a known one and a number, as ``var_names_make_unique`` makes them.
 
-    Parameters
-    ----------
-    name
-        Symbol of the data.
-    known
-        Names that might have been repeated: those of the data and of the weights.
-
-    Returns
-    -------
-    Whether it is a known name and a number, as ``CAT-1`` is, which is an alias of SLC7A1 too.
+    ``CAT-1`` looks like this, which is an alias of SLC7A1 too.
     """
     part = _MADE_UNIQUE.match(name)
     return part is not None and part[1] in known
 
 
 def is_date(name: str) -> bool:
-    """Tell whether a spreadsheet took a symbol for a date, as ``1-Mar`` (MARCH1 or MARC1).
-
-    Parameters
-    ----------
-    name
-        Symbol of the data.
-    """
+    """Tell whether a spreadsheet took a symbol for a date, as ``1-Mar`` (MARCH1 or MARC1)."""
     return _DATE.match(name) is not None
 
 
 def describe(names: Sequence[str]) -> str:
-    """Say in words which naming most of the names follow.
-
-    Parameters
-    ----------
-    names
-        Names of the data.
-    """
+    """Say in words which naming most of the names follow."""
     rows = species()
     namings = {
         "Ensembl transcript ids": r"ENS[A-Z]*T\d{11}.*",

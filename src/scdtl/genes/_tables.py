@@ -53,22 +53,9 @@ def with_orthologs() -> tuple[str, ...]:
 
 @cache
 def aliases(of: str) -> dict[str, frozenset[str]]:
-    """Read the former symbols and aliases of a species' genes, once per session.
+    """Read the symbols that each former symbol or alias of a species may mean, once per session.
 
-    Parameters
-    ----------
-    of
-        Name of the species.
-
-    Returns
-    -------
-    Current symbols of the genes that each former symbol or alias may mean; nothing for species
-    without a table. A symbol in use is no alias, however R would write it.
-
-    Examples
-    --------
-    >>> aliases("human")["FAM46C"]
-    frozenset({'TENT5C'})
+    Nothing for species without a table. A symbol in use is no alias, however R would write it.
     """
     row = species().get(of)
     if row is None or row.aliases is None:
@@ -78,23 +65,9 @@ def aliases(of: str) -> dict[str, frozenset[str]]:
 
 @cache
 def orthologs(source: str, target: str) -> dict[str, frozenset[Ortholog]]:
-    """Read the one-to-one orthologs of two species, once per session.
+    """Read the one-to-one orthologs of two species, by Ensembl id and by symbol, once per session.
 
-    Parameters
-    ----------
-    source
-        Species of the names to look up.
-    target
-        Species of the orthologs.
-
-    Returns
-    -------
-    Orthologs by Ensembl id and by symbol: one, or several where genes share a symbol.
-
-    Examples
-    --------
-    >>> orthologs("mouse", "human")["Trp53"]
-    frozenset({Ortholog(ensembl_id='ENSG00000141510', symbol='TP53')})
+    There are several where genes share a symbol.
     """
     if source == _HUB:
         pairs = list(_in_human(target).items())

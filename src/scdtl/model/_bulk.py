@@ -14,17 +14,15 @@ from scvi.model.base import UnsupervisedTrainingMixin
 from scdtl._compat import check_one_device, forget_data_with, one_process, quiet_lightning
 from scdtl._constants import REGISTRY_KEYS
 from scdtl.data._checks import check_has
-from scdtl.model._bulk_samples import check_bulk, dense, gene_names
+from scdtl.model._bulk_samples import check_bulk, dense
+from scdtl.model._export import weights_of
 from scdtl.model._genes import check_genes, columns_of
 from scdtl.model._mean_profile import log_mean_of_samples
 from scdtl.model._saving import SavedAsData, refuse_checkpoints_to_open
 from scdtl.module._bulk import BulkDAEModule
-from scdtl.module._gene_order import order_by_similarity
-from scdtl.module._scdtl import N_BULK_LATENTS
 from scdtl.noise._multinomial import LOG_ZERO
 from scdtl.pretrained import BulkWeights, save_weights
-from scdtl.pretrained._safetensors import sha256_of
-from scdtl.train._episodes import Episodes, EpisodeSplitter
+from scdtl.train._episodes import EpisodeSplitter
 from scdtl.train._plan import AveragedTrainingPlan
 from scdtl.train._progress import TrainingBar
 
@@ -82,7 +80,7 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
         forget_data_with(self)
         self.module = self._module_cls(self.summary_stats.n_vars, n_hidden, n_latent, dropout_rate)
         if adata is not None:
-            self.module.log_mean.copy_(log_mean_of_samples(self._profiles()))
+            self.module.log_mean.copy_(log_mean_of_samples(self._samples()[0]))
         self._model_summary_string = (
             f"BulkDAE with n_hidden: {n_hidden}, n_latent: {n_latent}, "
             f"dropout_rate: {dropout_rate}"
@@ -175,9 +173,7 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
         if max_epochs is None:
             max_epochs = min(max(self.adata.n_obs // 4, _MIN_EPOCHS), _MAX_EPOCHS)
         episodes = self._data_splitter_cls(
-            self._profiles(),
-            self._codes(REGISTRY_KEYS.STUDY_KEY),
-            self._codes(REGISTRY_KEYS.UNIT_KEY),
+            *self._samples(),
             batch_size=batch_size,
             n_episodes=n_episodes,
             num_workers=num_workers,
@@ -202,13 +198,15 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
                 enable_progress_bar=False,
             )
 
-    def _codes(self, key: str) -> np.ndarray:
-        return np.asarray(self.adata_manager.get_from_registry(key)).ravel()
+    def _samples(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Expression of each sample, and codes of its study and of its unit."""
+        read = self.adata_manager.get_from_registry
+        study, unit = (
+            np.asarray(read(key)).ravel()
+            for key in (REGISTRY_KEYS.STUDY_KEY, REGISTRY_KEYS.UNIT_KEY)
+        )
+        return dense(read(REGISTRY_KEYS.X_KEY)), study, unit
 
-    def _profiles(self) -> np.ndarray:
-        return dense(self.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY))
-
-    @torch.inference_mode()
     def to_weights(self, **provenance: Any) -> BulkWeights:
         """Return the trained weights in the form of released ones.
 
@@ -232,27 +230,7 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
                 "Weights hold latents of pseudo-cells, which are drawn from the bulk samples: "
                 "load the model with them, BulkDAE.load(path, adata)."
             )
-        dae = self.module.dae
-        tensors = {name: value.cpu().numpy() for name, value in dae.state_dict().items()}
-        # Bulk has one batch; its embedding is a constant, and belongs to the bias.
-        tensors["decoder.latent.bias"] = (
-            tensors["decoder.latent.bias"] + tensors.pop("decoder.batch.weight")[0]
-        )
-        tensors["log_mean"] = self.module.log_mean.cpu().numpy()
-        tensors["gene_order"] = order_by_similarity(tensors["decoder.genes.weight"])
-        tensors["latents"] = self._pseudo_cell_latents()
-        architecture = {
-            key: self.init_params_["non_kwargs"][key] for key in ("n_hidden", "n_latent")
-        }
-        genes, ensembl_ids = gene_names(self.adata.var)
-        return BulkWeights(
-            tensors,
-            genes,
-            ensembl_ids,
-            architecture,
-            {"n_samples": self.adata.n_obs} | provenance,
-            sha256_of({"genes": genes, "ensembl_ids": ensembl_ids}, tensors),
-        )
+        return weights_of(self.module, self._samples(), self.adata.var, provenance)
 
     def export(self, path: str | Path, **provenance: Any) -> str:
         """Write the trained weights to a file that ``bulk=`` accepts.
@@ -355,20 +333,3 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
         log_mean = self.module.log_mean.masked_fill(expression.isnan(), LOG_ZERO)
         log_mean = log_mean - log_mean.logsumexp(1, keepdim=True)
         return self.module.inference(expression.nan_to_num(0), log_mean)["latent"]
-
-    def _pseudo_cell_latents(self) -> np.ndarray:
-        n_episodes = 16
-        episodes = Episodes(
-            self._profiles(),
-            self._codes(REGISTRY_KEYS.STUDY_KEY),
-            self._codes(REGISTRY_KEYS.UNIT_KEY),
-            n_cells=N_BULK_LATENTS // n_episodes,
-            n_episodes=n_episodes,
-            seed=0,
-        )
-        self.module.eval()
-        latents = [
-            self.module.inference(**self.module._get_inference_input(episode))["latent"]
-            for episode in episodes
-        ]
-        return torch.cat(latents).cpu().numpy()

@@ -36,15 +36,7 @@ _ENSEMBL_IDS = ("ensembl_id", "gene_ids", "gene_id", "ensembl", "ensembl_gene_id
 
 
 def dense(matrix: Any, name: str = "bulk.X") -> np.ndarray:
-    """Expression as an array of float32, NaN where it was not measured.
-
-    Parameters
-    ----------
-    matrix
-        Samples × genes, of whatever kind.
-    name
-        What messages call it.
-    """
+    """Expression as an array of float32, NaN where it was not measured."""
     if isinstance(matrix, np.ma.MaskedArray):
         matrix = np.where(matrix.mask, np.nan, matrix.data)
     if sparse.issparse(matrix):
@@ -65,15 +57,7 @@ def dense(matrix: Any, name: str = "bulk.X") -> np.ndarray:
 
 
 def check_bulk(adata: AnnData, layer: str | None) -> None:
-    """Refuse bulk samples that no network can be trained on.
-
-    Parameters
-    ----------
-    adata
-        Samples × genes.
-    layer
-        Layer with the expression; ``None`` for ``X``.
-    """
+    """Refuse bulk samples that no network can be trained on."""
     check_names(adata)
     if layer is None:
         expression = dense(adata.X)
@@ -111,13 +95,7 @@ def check_bulk(adata: AnnData, layer: str | None) -> None:
 
 
 def check_names(adata: AnnData) -> None:
-    """Refuse bulk samples whose genes share names.
-
-    Parameters
-    ----------
-    adata
-        Samples × genes.
-    """
+    """Refuse bulk samples whose genes share names."""
     if not adata.var_names.is_unique:
         repeated = adata.var_names[adata.var_names.duplicated()].unique()
         raise ValueError(
@@ -131,11 +109,7 @@ def check_names(adata: AnnData) -> None:
 def gene_names(var: pd.DataFrame) -> tuple[list[str], list[str]]:
     """Symbols of the genes, each one once, and Ensembl ids, empty where unknown.
 
-    Parameters
-    ----------
-    var
-        That of bulk samples: the index has symbols or Ensembl ids, and a column may have the
-        other kind.
+    The index has one of the two, and a column may have the other.
     """
     names = [str(name) for name in var.index]
     if 2 * sum(bool(read_name(name).ensembl_id) for name in names) <= len(names):

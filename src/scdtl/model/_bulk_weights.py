@@ -30,15 +30,7 @@ _KEYS = {"study_key": "study", "unit_key": "unit"}
 def as_weights(bulk: Any, genes: Iterable[str], verbose: bool | None = None) -> BulkWeights:
     """Bulk weights of whatever ``bulk=`` was given.
 
-    Parameters
-    ----------
-    bulk
-        As in :func:`scdtl.pp.impute`.
-    genes
-        Names of the cells' genes, of which bulk samples must know some before a network is
-        trained on them.
-    verbose
-        Show the bar of a download or of training; ``None`` as the settings say.
+    Bulk samples must know some of the cells' genes before a network is trained on them.
     """
     if isinstance(bulk, BulkWeights):
         return bulk

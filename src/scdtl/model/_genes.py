@@ -14,45 +14,16 @@ if TYPE_CHECKING:
 
 
 def check_genes(adata: AnnData, trained_on: np.ndarray) -> None:
-    """Refuse data whose genes differ from a model's, or are in another order.
-
-    Parameters
-    ----------
-    adata
-        Data of the query.
-    trained_on
-        Genes of the model.
-    """
-    if not same_genes(adata, trained_on):
+    """Refuse data whose genes differ from a model's, or are in another order."""
+    if not np.array_equal(np.asarray(adata.var_names, dtype=str), trained_on.astype(str)):
         raise ValueError(
             "The genes of adata differ from those that the model was trained on, or are in "
             "another order. Reorder them first: adata[:, model.get_var_names()].copy()."
         )
 
 
-def same_genes(adata: AnnData, trained_on: np.ndarray) -> bool:
-    """Whether the data have the genes of a model, in the same order.
-
-    Parameters
-    ----------
-    adata
-        Data of the query.
-    trained_on
-        Genes of the model.
-    """
-    return np.array_equal(np.asarray(adata.var_names, dtype=str), trained_on.astype(str))
-
-
 def columns_of(gene_list: Sequence[str] | None, trained_on: np.ndarray) -> np.ndarray:
-    """Positions of the genes asked for among those of a model; ``None`` asks for all.
-
-    Parameters
-    ----------
-    gene_list
-        Genes asked for.
-    trained_on
-        Genes of the model.
-    """
+    """Positions of the genes asked for among those of a model; ``None`` asks for all."""
     names = pd.Index(trained_on)
     if gene_list is None:
         return np.arange(len(names))

@@ -17,13 +17,7 @@ _FLOOR = 1e-8
 
 
 def log_mean_of_samples(expression: np.ndarray) -> torch.Tensor:
-    """Log of the mean proportion of each gene over the bulk samples that measured it.
-
-    Parameters
-    ----------
-    expression
-        Samples × genes on a linear scale; NaN where a gene was not measured.
-    """
+    """Log of the mean proportion of each gene over the bulk samples that measured it (not NaN)."""
     proportions = expression / np.nansum(expression, axis=1, keepdims=True)
     n_measured = np.maximum((~np.isnan(proportions)).sum(0), 1)
     mean = np.nansum(proportions, axis=0) / n_measured
@@ -34,13 +28,6 @@ def masked_log_mean(module: SCDTLModule, measured: np.ndarray) -> SCDTLModule:
     """A copy of a network that leaves some genes out of its input and of its prediction.
 
     An absent gene has a mean of 0: its deviation from it is 0, and so is its proportion.
-
-    Parameters
-    ----------
-    module
-        Trained network.
-    measured
-        For each gene of the network whether it is kept.
     """
     masked = copy.deepcopy(module)
     absent = torch.from_numpy(~measured).to(module.device)

@@ -72,17 +72,7 @@ class Predictor:
     def minibatches(
         self, counts: sparse.csr_matrix, batch_index: np.ndarray, verbose: bool = False
     ) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
-        """Yield rows, their counts and their batch as the module takes them.
-
-        Parameters
-        ----------
-        counts
-            Counts, cells × genes.
-        batch_index
-            Batch of each cell.
-        verbose
-            Show a progress bar.
-        """
+        """Yield rows, their counts and their batch as the module takes them."""
         device, n_cells = self.module.device, counts.shape[0]
         starts = range(0, n_cells, self.batch_size)
         for first in tqdm(starts, "Imputing", disable=not verbose):
@@ -101,12 +91,7 @@ class Predictor:
     ) -> list[Values]:
         """Imputed values and, if wanted, standard deviation and probability of dropout.
 
-        Parameters
-        ----------
-        counts, batch_index, verbose
-            As in :meth:`minibatches`.
-        library_size
-            Library size of the result per cell; ``None`` for the cell's own.
+        They are at a library size per cell; ``None`` is the cell's own.
         """
         shape = counts.shape[0], len(self.columns)
         empty = sparse.csr_matrix((0, shape[1]), dtype=np.float32)
@@ -141,13 +126,7 @@ class Predictor:
 
     @torch.inference_mode()
     def latent(self, counts: sparse.csr_matrix, batch_index: np.ndarray) -> np.ndarray:
-        """Latent of each cell, cells × ``n_latent``.
-
-        Parameters
-        ----------
-        counts, batch_index
-            As in :meth:`minibatches`.
-        """
+        """Latent of each cell, cells × ``n_latent``."""
         latent = np.empty((counts.shape[0], self.n_latent), dtype=np.float32)
         for rows, observed, batch in self.minibatches(counts, batch_index):
             deviation = self.module.deviation(observed, batch)

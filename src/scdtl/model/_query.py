@@ -81,19 +81,6 @@ def read_cells(
 
     Genes that the cells lack have no counts; those unknown to the model are left out, also of
     the library size.
-
-    Parameters
-    ----------
-    adata
-        Cells × genes, in any order; in memory, backed or lazy.
-    trained_on
-        Genes of the model.
-    layer, batch_key
-        Where the model was set up to look for counts and batches.
-    batches
-        Names of the model's batches.
-    noise
-        The model's noise model.
     """
     check_anndata(adata, may_be_backed=True)
     check_has(adata, layer, [] if batch_key is None else [batch_key])

@@ -30,19 +30,7 @@ def cells_for_order(
 def sampler(
     genes: Sequence[str], weights: BulkWeights | None, n_batch: int, n_training_cells: int
 ) -> Callable[[sparse.csr_matrix, np.ndarray], np.ndarray]:
-    """What picks all cells that the next model will look at, given counts and batches.
-
-    Parameters
-    ----------
-    genes
-        Names of the cells' genes.
-    weights
-        Bulk weights that the model will start from.
-    n_batch
-        Number of batches.
-    n_training_cells
-        How many it will be trained on.
-    """
+    """What picks all cells that the next model will look at, given counts and batches."""
     keys = gene_keys(genes)
     if weights is not None:
         keys = keys_in_bulk(weights, genes, matches_of(weights, genes))

@@ -249,15 +249,11 @@ def _needed_of(adata: AnnData, header: dict[str, Any]) -> AnnData:
     for field, key in keys.items():
         known = batch_names(header["categories"][field])
         codes = batch_codes(adata.obs[key], key, known)
-        obs[key] = pd.Categorical(np.array(known, dtype=object)[codes], categories=known)
+        obs[key] = pd.Categorical.from_codes(codes, pd.Index(known))
     matrix = adata.X if layer is None else adata.layers[layer]
     matrix = matrix.tocsr() if sparse.issparse(matrix) else matrix
-    return anndata.AnnData(
-        matrix if layer is None else None,
-        obs=obs,
-        var=adata.var.copy(),
-        layers={} if layer is None else {layer: matrix},
-    )
+    at = {"X": matrix} if layer is None else {"layers": {layer: matrix}}
+    return anndata.AnnData(obs=obs, var=adata.var.copy(), **at)
 
 
 def _saved_anndata(path: Path) -> AnnData | bool:

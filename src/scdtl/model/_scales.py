@@ -40,15 +40,7 @@ def check_scale(
     n_cells: int,
     dropout_threshold: float = 0.5,
 ) -> np.ndarray | None:
-    """Refuse options that contradict each other; return the library size per cell.
-
-    Parameters
-    ----------
-    scale, replace, library_size, return_std, false_zero_rate, dropout_threshold
-        As in :meth:`scdtl.SCDTL.get_imputed_expression`.
-    n_cells
-        Number of cells that are asked for.
-    """
+    """Refuse options that contradict each other; return the library size per cell."""
     if not isinstance(scale, str) or scale not in get_args(Scale):
         known = ", ".join(map(repr, get_args(Scale)))
         raise ValueError(f"scale={scale!r} is unknown: choose one of {known}.")

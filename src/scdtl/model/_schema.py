@@ -19,7 +19,6 @@ from scdtl.pretrained._safetensors import (
     check_header,
     check_tensors,
     sha256_of,
-    shortened,
 )
 
 if TYPE_CHECKING:
@@ -118,12 +117,10 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         raise Misfit("is damaged: its checksum is wrong")
     if header["schema"] == 1:
         try:
-            attributes, network = attributes_and_network(header, tensors)
-            header, tensors = _as_data(
-                attributes, network, header["var_names"], header["versions"]
-            )
+            old = attributes_and_network(header, tensors)
+            header, tensors = _as_data(*old, header["var_names"], header["versions"])
         except _WRONG as error:
-            raise Misfit(f"does not fit: {shortened(repr(error))}") from error
+            raise Misfit(f"does not fit: {error!r:.200}") from error
     check_header(header, _HEADER)
     if header["categories"].keys() != columns(header["setup_args"]).keys():
         raise Misfit("does not fit: its categories are not those of the columns in setup_args")
@@ -178,12 +175,11 @@ def restore(model: Any, header: dict[str, Any], tensors: dict[str, np.ndarray]) 
 
 def columns(setup_args: dict[str, str | None]) -> dict[str, str]:
     """Columns of ``obs`` that data were set up with, by scvi-tools' name of the field."""
-    keys = setup_args.items()
-    return {name.removesuffix("_key"): key for name, key in keys if key and _is_column(name)}
-
-
-def _is_column(name: str) -> bool:
-    return name.endswith("_key")
+    return {
+        name.removesuffix("_key"): key
+        for name, key in setup_args.items()
+        if key and name.endswith("_key")
+    }
 
 
 def registry_of(header: dict[str, Any]) -> dict[str, Any]:
@@ -198,7 +194,7 @@ def registry_of(header: dict[str, Any]) -> dict[str, Any]:
             "summary_stats": {"n_vars": len(genes), "n_cells": n_obs},
         }
     }
-    for field in [name.removesuffix("_key") for name in setup_args if _is_column(name)]:
+    for field in [name.removesuffix("_key") for name in setup_args if name.endswith("_key")]:
         categories = header["categories"].get(field, [0])
         column = f"_scvi_{field}"
         fields[field] = {

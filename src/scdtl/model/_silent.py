@@ -17,24 +17,16 @@ _LOWEST, _HIGHEST, _N_BINS = -7.0, 9.0, 128  # of the natural logarithm of count
 def cut_offs(
     blocks: Iterable[tuple[torch.Tensor, torch.Tensor]], false_zero_rate: float
 ) -> torch.Tensor:
-    """For each gene the rate below which unobserved entries become zero.
+    """For each gene the rate (per 10,000) below which unobserved entries become zero.
 
     The entries of a gene that were not observed are sorted by their rate; the lowest are given
     up as long as they hold at most ``false_zero_rate`` of the molecules that are expected of the
     gene in all cells. A gene that is silent in some cells and not in others loses the former;
     one that is alike in all cells loses those of its entries where it is expected least.
 
-    Parameters
-    ----------
-    blocks
-        Observed counts and imputed rates in counts per 10,000, blocks of cells × genes.
-    false_zero_rate
-        Share of each gene's expected molecules that zeros may cost.
-
-    Returns
-    -------
-    Rates in counts per 10,000, one per gene. They are edges of a fine histogram of the rates'
-    logarithm, rounded down, so that memory does not grow with the number of cells.
+    The blocks are observed counts and imputed rates (per 10,000). The cut-offs are edges of a
+    fine histogram of the rates' logarithm, rounded down, so that memory does not grow with the
+    number of cells.
     """
     unobserved: torch.Tensor | None = None
     for counts, per_10k in blocks:

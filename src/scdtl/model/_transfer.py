@@ -36,17 +36,7 @@ def keys_in_bulk(weights: BulkWeights, genes: Iterable[str], matches: GeneMatche
 
 @torch.no_grad()
 def transfer(weights: BulkWeights, position: np.ndarray, dae: DAE) -> None:
-    """Start a DAE from bulk weights; genes unknown to bulk start at zero.
-
-    Parameters
-    ----------
-    weights
-        Bulk weights.
-    position
-        For each gene of the DAE its position among the genes of the weights, or -1.
-    dae
-        What to fill, with the architecture of the weights.
-    """
+    """Start a DAE from bulk weights; genes unknown to bulk (position -1) start at zero."""
     known = torch.from_numpy(position >= 0)
     gathered = torch.from_numpy(np.maximum(position, 0))
     for name, parameter in dae.named_parameters():
@@ -65,17 +55,8 @@ def co_expression_order(
 ) -> np.ndarray:
     """Order of a data set's genes along the U-Net: that of bulk.
 
-    A gene unknown to bulk comes after the known gene that it is most correlated with in the
-    data at hand.
-
-    Parameters
-    ----------
-    weights
-        Bulk weights.
-    position
-        For each gene of the data its position among the genes of the weights, or -1.
-    counts
-        Counts of some cells of the data, cells × genes.
+    A gene unknown to bulk (position -1) comes after the known gene that it is most correlated with
+    in the data at hand.
     """
     known, unknown = np.flatnonzero(position >= 0), np.flatnonzero(position < 0)
     rank = np.zeros(len(position))

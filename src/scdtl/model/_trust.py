@@ -23,17 +23,7 @@ _MIN_CELLS_TO_JUDGE = 10
 
 @torch.inference_mode()
 def calibrate(module: SCDTLModule, split: HeldOutSplitter, fit_scale: bool) -> None:
-    """Fit the noise, and where nothing was trained one factor for all log-ratios.
-
-    Parameters
-    ----------
-    module
-        Trained, or fresh from bulk.
-    split
-        The split that training used.
-    fit_scale
-        Fit one factor for all log-ratios, for a network that was not trained on these cells.
-    """
+    """Fit the noise, and for a network that was not trained one factor for all log-ratios."""
     if fit_scale:
         ratios = _validation_ratios(module, split)
         module.log_ratio_scale.fill_(module.noise.best_scale(*ratios))
@@ -42,19 +32,10 @@ def calibrate(module: SCDTLModule, split: HeldOutSplitter, fit_scale: bool) -> N
 
 @torch.inference_mode()
 def score(module: SCDTLModule, split: HeldOutSplitter) -> tuple[float, np.ndarray, np.ndarray]:
-    """Score a calibrated network on held-out data.
+    """Score a calibrated network on the held-out data of the split of training.
 
-    Parameters
-    ----------
-    module
-        Calibrated.
-    split
-        The split that training used.
-
-    Returns
-    -------
-    Deviance of held-out data explained beyond the mean profile, pooled over genes and per gene
-    (NaN where there is too little to tell); and for each gene whether it is trusted.
+    Deviance explained beyond the mean profile, pooled over genes and per gene (NaN where there is
+    too little to tell); and for each gene whether it is trusted.
     """
     sums = torch.zeros(6, module.log_mean.shape[1], dtype=torch.float64)
     for scores, log_mean, counts, held_out in _scores(module, split):
@@ -80,12 +61,7 @@ def score(module: SCDTLModule, split: HeldOutSplitter) -> tuple[float, np.ndarra
 def raise_noise_to_residuals(module: SCDTLModule, split: HeldOutSplitter) -> None:
     """Raise the noise of genes whose residuals, over all molecules, spread further.
 
-    Parameters
-    ----------
-    module
-        Calibrated, with the mean profile of all counts.
-    split
-        The split that training used.
+    The module is calibrated, with the mean profile of all counts.
     """
     module.noise.raise_to_residuals(_scores_of_all(module, split))
 
@@ -98,13 +74,6 @@ def bulk_helps(module: SCDTLModule, split: HeldOutSplitter) -> bool:
     tells by how much the prediction beats the mean profile. Weights whose genes were shuffled
     gain up to 0.0045 nats per molecule on the data sets of the benchmark, the real ones at least
     0.0084. With fewer than 10 cells little can be told, and bulk has the benefit of the doubt.
-
-    Parameters
-    ----------
-    module
-        Fresh from bulk.
-    split
-        The split that training will use.
     """
     ratios = _validation_ratios(module, split)
     if len(ratios[0]) < _MIN_CELLS_TO_JUDGE:

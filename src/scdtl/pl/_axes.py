@@ -27,19 +27,7 @@ def one_panel(
     save: str | os.PathLike[str] | None,
     size: tuple[float, float] = (6, 4),
 ) -> Iterator[Axes]:
-    """Give axes to draw on; save and show the figure at the end, close a new one on an error.
-
-    Parameters
-    ----------
-    ax
-        Where to draw; ``None`` for a new figure.
-    show
-        Show the figure; ``None`` does so in interactive sessions only.
-    save
-        File to save the figure to.
-    size
-        Width and height of a new figure in inches.
-    """
+    """Give axes to draw on; save and show the figure at the end, close a new one on an error."""
     _check_save(save)
     if ax is not None:
         yield ax
@@ -63,17 +51,7 @@ def panels(
     save: str | os.PathLike[str] | None,
     legend_width: float = 0,
 ) -> Iterator[list[Axes]]:
-    """Give the panels of a new figure, row by row; the rest is as in :func:`one_panel`.
-
-    Parameters
-    ----------
-    n_panels
-        Number of panels.
-    show, save
-        As in :func:`one_panel`.
-    legend_width
-        Inches to the right of the panels.
-    """
+    """Give the panels of a new figure, row by row; the rest is as in :func:`one_panel`."""
     _check_save(save)
     from matplotlib import pyplot as plt
 

@@ -138,17 +138,7 @@ def evaluate_genes(
 
 
 def draw_distribution(ax: Axes, evaluation: Evaluation, methods: list[str]) -> None:
-    """Draw how many genes have how much explained, a line per method.
-
-    Parameters
-    ----------
-    ax
-        Where to draw.
-    evaluation
-        What :func:`scdtl.tl.evaluate` returned.
-    methods
-        Which methods; their lines differ in colour and in dashes.
-    """
+    """Draw how many genes have how much explained, a line per method."""
     values = evaluation.genes[methods].clip(lower=LOWEST)
     highest = np.nan_to_num(values.to_numpy(dtype=float), nan=0.0).max(initial=0.1)
     edges = np.linspace(LOWEST, highest, 50)

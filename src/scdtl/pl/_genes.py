@@ -15,21 +15,7 @@ LOWEST = -0.5
 def draw_genes(
     ax: Axes, mean_count: np.ndarray, explained: np.ndarray, color: str, label: str | None = None
 ) -> None:
-    """Draw genes; those predicted much worse than by their mean are drawn at the lower edge.
-
-    Parameters
-    ----------
-    ax
-        Where to draw.
-    mean_count
-        Molecules per cell of each gene.
-    explained
-        Deviance explained of each gene.
-    color
-        Colour of the points.
-    label
-        For the legend.
-    """
+    """Draw genes; those predicted much worse than by their mean are drawn at the lower edge."""
     ax.scatter(
         mean_count,
         np.maximum(explained, LOWEST),
@@ -45,19 +31,7 @@ def draw_genes(
 def finish_genes(
     ax: Axes, explained: np.ndarray, *, threshold: float, title: str, ylabel: str
 ) -> None:
-    """Draw the threshold, and name the axes.
-
-    Parameters
-    ----------
-    ax
-        On which genes were drawn.
-    explained
-        Deviance explained of all genes.
-    threshold
-        Where the line is.
-    title, ylabel
-        Of the axes.
-    """
+    """Draw the threshold, and name the axes."""
     ax.axhline(threshold, color="black", linewidth=0.8)
     if len(explained):
         ax.set_xscale("log")

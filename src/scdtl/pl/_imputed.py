@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
     from anndata import AnnData
 
 
 def results(adata: AnnData, key: str) -> Mapping[str, Any]:
-    """Return what :func:`scdtl.pp.impute` left in ``adata.uns``.
+    """Return what :func:`scdtl.pp.impute` left in ``adata.uns``."""
+    from scdtl.data._raw_counts import is_own_result  # which imports torch
 
-    Parameters
-    ----------
-    adata
-        Imputed cells.
-    key
-        Name of the results.
-    """
     if key not in adata.uns:
         raise KeyError(
             f"no results named {key!r} in adata.uns: run scdtl.pp.impute first, or give the name "
             "that was its key_added as key=."
         )
     entry = adata.uns[key]
-    if not (isinstance(entry, Mapping) and {"params", "history"} <= entry.keys()):
+    if not is_own_result(entry):
         raise KeyError(
             f"adata.uns[{key!r}] did not come from scdtl.pp.impute: give the name that was its "
             "key_added as key=."
@@ -39,17 +32,7 @@ def results(adata: AnnData, key: str) -> Mapping[str, Any]:
 
 
 def part_of_results(adata: AnnData, slot: str, name: str) -> Any:
-    """Return a layer or a column of ``var`` that :func:`scdtl.pp.impute` wrote.
-
-    Parameters
-    ----------
-    adata
-        Imputed cells.
-    slot
-        ``"layers"`` or ``"var"``.
-    name
-        Which one.
-    """
+    """Return a layer or a column of ``var`` that :func:`scdtl.pp.impute` wrote."""
     if name not in getattr(adata, slot):
         raise KeyError(
             f"{name!r} is no longer in adata.{slot}, where scdtl.pp.impute had written it: run "
@@ -59,47 +42,16 @@ def part_of_results(adata: AnnData, slot: str, name: str) -> Any:
 
 
 def counts_of(adata: AnnData, entry: Mapping[str, Any], layer: str | None) -> Any:
-    """Return the raw counts, dense or sparse as they are.
+    """Return the raw counts, dense or sparse as they are."""
+    from scdtl.data._raw_counts import check_counts, count_matrix
 
-    Parameters
-    ----------
-    adata
-        Imputed cells.
-    entry
-        Of :func:`results`.
-    layer
-        Layer with the raw counts; ``None`` for that of the run.
-    """
-    from scdtl.data._raw_counts import check_counts
-
-    layer = entry["params"].get("layer") if layer is None else layer
-    if layer is not None and layer not in adata.layers:
-        from scdtl._compat import layer_names  # which imports torch
-
-        there = ", ".join(layer_names(adata)) or "none"
-        raise KeyError(
-            f"layer {layer!r} is not in adata.layers (there are: {there}): name the layer with "
-            "the raw counts as layer=."
-        )
-    name = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
-    matrix = adata.X if layer is None else adata.layers[layer]
-    advice = "If they are in another layer by now, name it as layer=."
-    if matrix is None:
-        raise ValueError(f"{name} is None, but scdtl needs raw counts. {advice}")
-    check_counts(matrix, name=name, hint=advice)
+    matrix, name = count_matrix(adata, entry["params"].get("layer") if layer is None else layer)
+    check_counts(matrix, name=name, hint="If they are in another layer by now, name it as layer=.")
     return matrix
 
 
 def columns_of(names: pd.Index, genes: Sequence[str]) -> np.ndarray:
-    """Return the position of each gene.
-
-    Parameters
-    ----------
-    names
-        All genes.
-    genes
-        Those that are to be drawn.
-    """
+    """Return the position of each gene."""
     import pandas as pd
 
     if isinstance(genes, str):
@@ -118,14 +70,6 @@ def columns_of(names: pd.Index, genes: Sequence[str]) -> np.ndarray:
 
 
 def column(matrix: Any, position: int) -> np.ndarray:
-    """Return one column of a dense or sparse matrix as a dense vector.
-
-    Parameters
-    ----------
-    matrix
-        Cells × genes.
-    position
-        Which column.
-    """
+    """Return one column of a dense or sparse matrix as a dense vector."""
     values = matrix[:, [position]]
     return np.asarray(values.toarray() if hasattr(values, "toarray") else values).ravel()

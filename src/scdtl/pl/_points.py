@@ -45,15 +45,7 @@ class Colours(NamedTuple):
 
 
 def is_gene(adata: AnnData, color: str) -> bool:
-    """Whether a colour is that of a gene; a column of ``obs`` comes first, as in scanpy.
-
-    Parameters
-    ----------
-    adata
-        Cells.
-    color
-        Name of the gene or column.
-    """
+    """Whether a colour is that of a gene; a column of ``obs`` comes first, as in scanpy."""
     if not isinstance(color, str):
         raise TypeError(f"color must be the name of one gene or column of obs, not {color!r}.")
     if color in adata.obs:
@@ -68,15 +60,7 @@ def is_gene(adata: AnnData, color: str) -> bool:
 
 
 def colours_of_column(adata: AnnData, color: str) -> Colours:
-    """Return the colours of a column of ``obs``; for categories those in ``uns``, if any.
-
-    Parameters
-    ----------
-    adata
-        Cells.
-    color
-        Name of the column.
-    """
+    """Return the colours of a column of ``obs``; for categories those in ``uns``, if any."""
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
     column = adata.obs[color]
@@ -89,13 +73,7 @@ def colours_of_column(adata: AnnData, color: str) -> Colours:
 
 
 def legend_width(colours: Colours | None) -> float:
-    """Return the inches that a legend or colour bar takes to the right of the panels.
-
-    Parameters
-    ----------
-    colours
-        Of the cells; ``None`` for one colour.
-    """
+    """Return the inches that a legend or colour bar takes to the right of the panels."""
     if colours is None:
         return 0
     if colours.names is None:
@@ -106,17 +84,7 @@ def legend_width(colours: Colours | None) -> float:
 
 
 def draw_cells(axes: list[Axes], points: Points, colours: Colours | None) -> None:
-    """Draw the cells on each panel, with one legend or colour bar for all.
-
-    Parameters
-    ----------
-    axes
-        Panels, row by row.
-    points
-        x and y of each cell, for each panel.
-    colours
-        Of the cells; ``None`` for one colour.
-    """
+    """Draw the cells on each panel, with one legend or colour bar for all."""
     if colours is None:
         for ax, (x, y) in zip(axes, points, strict=True):
             ax.scatter(x, y, color=BLUE, **_STYLE)

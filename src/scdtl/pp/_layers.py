@@ -81,11 +81,8 @@ class Prediction:
     ) -> tuple[dask.array.Array, dask.array.Array]:
         """Layers, a list of them in each block, and latent: of blocks of cells, not computed yet.
 
-        Parameters
-        ----------
-        outlives_client
-            Whether they can be computed when the model has been trained further and the client
-            of ``dask.distributed`` is gone.
+        If it `outlives_client`, they can be computed when the model has been trained further and
+        the client of ``dask.distributed`` is gone.
         """
         import dask
         import dask.array as da
@@ -135,19 +132,8 @@ def predict(
 ) -> Prediction:
     """What a trained model predicts of all cells, not computed yet.
 
-    Parameters
-    ----------
-    model
-        Trained.
-    cells
-        All cells.
-    features
-        Names of the layers' columns.
-    library_size
-        Library size of the result per cell; ``None`` for the cell's own.
-    genes, false_zero_rate, batch_size, **wanted
-        As in :func:`scdtl.pp.impute`; the last are what :class:`~scdtl.model._predict.Predictor`
-        takes beside.
+    `wanted` is what :class:`~scdtl.model._predict.Predictor` takes beside; the rest is as in
+    :func:`scdtl.pp.impute`.
     """
     place, n_features = None, len(features)
     if genes is not None or len(cells.genes) < n_features:
@@ -192,16 +178,7 @@ def as_layer(
 ) -> np.ndarray | sparse.csr_matrix:
     """A matrix of all features in which the values are in the columns of their genes.
 
-    Parameters
-    ----------
-    values
-        Cells × chosen genes.
-    columns
-        Positions of the chosen genes.
-    n_features
-        Number of all features.
-    stores_columns
-        Whether the layer is sparse, and stores these columns only.
+    A sparse one stores these columns only.
     """
     if not (stores_columns or sparse.issparse(values)):
         layer = np.zeros((len(values), n_features), dtype=values.dtype)
@@ -220,19 +197,10 @@ def as_layer(
 def in_turn(
     tasks: list[Any], *, n_done: int = 0, verbose: bool = False
 ) -> Iterator[tuple[int, list[Any]]]:
-    """Compute the tasks of all blocks; yield how many are done, and what the last ones gave.
+    """Compute the tasks of blocks not done before; yield how many are done, and what they gave.
 
     With a ``dask.distributed`` client its workers compute several at a time. Without one they are
     computed one after the other: torch has threads of its own.
-
-    Parameters
-    ----------
-    tasks
-        A task for each block.
-    n_done
-        Tasks that were done before.
-    verbose
-        Show a progress bar.
     """
     import dask
 

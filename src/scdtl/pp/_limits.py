@@ -29,19 +29,7 @@ def check_place(
     out: str | PathLike[str] | None,
     lazy: bool,
 ) -> None:
-    """Refuse results that will find no place.
-
-    Parameters
-    ----------
-    shape
-        Cells and features.
-    genes, copy, out, lazy
-        As in :func:`scdtl.pp.impute`.
-    n_dense
-        Layers that store a value for each cell and each gene wanted.
-    in_memory, is_backed
-        Whether the counts are in memory, and whether the AnnData is a file.
-    """
+    """Refuse results that will find no place; `n_dense` layers store a value for each gene."""
     if copy and is_backed:
         raise ValueError("copy=True can't copy a file: leave it out, the file stays as it is.")
     if out is not None and lazy:
@@ -61,20 +49,7 @@ def check_place(
 
 
 def check_memory(n_cells: int, n_genes: int, bytes_per_entry: int) -> None:
-    """Refuse a layer that is larger than the memory that is left.
-
-    Parameters
-    ----------
-    n_cells, n_genes
-        Its shape.
-    bytes_per_entry
-        Size of an entry.
-
-    Examples
-    --------
-    >>> from scdtl.pp._limits import check_memory
-    >>> check_memory(10, 25, 4)
-    """
+    """Refuse a layer that is larger than the memory that is left."""
     size, left = n_cells * n_genes * bytes_per_entry, memory_left()
     if size > left:
         raise MemoryError(
@@ -86,14 +61,7 @@ def check_memory(n_cells: int, n_genes: int, bytes_per_entry: int) -> None:
 
 
 def memory_left() -> int:
-    """Bytes that the machine, the container and the SLURM job have left for this process.
-
-    Examples
-    --------
-    >>> from scdtl.pp._limits import memory_left
-    >>> memory_left() > 0
-    True
-    """
+    """Bytes that the machine, the container and the SLURM job have left for this process."""
     left = [psutil.virtual_memory().available, *_left_in_cgroups()]
     if job := _slurm_limit():
         left.append(job - psutil.Process().memory_info().rss)

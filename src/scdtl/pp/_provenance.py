@@ -25,27 +25,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_RECORDED = (
-    "layer",
-    "noise",
-    "bulk",
-    "batch_key",
-    "key_added",
-    "scale",
-    "library_size",
-    "replace",
-    "false_zero_rate",
-    "own_counts",
-    "dropout_threshold",
-    "genes",
-    "max_epochs",
-    "batch_size",
-    "random_state",
-    "return_std",
-    "return_dropout",
-    "model_kwargs",
-    "train_kwargs",
-)
+_OF_ITS_RUN = "adata accelerator devices copy return_model out lazy verbose".split()
 _VERSIONS_OF = ("scdtl", "scvi-tools", "torch", "anndata", "numpy")
 
 
@@ -105,7 +85,7 @@ def report(model: SCDTL, n_cells: int, recognised: Recognised) -> None:
 
 def recorded(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of a call in a form that .h5ad and .zarr can keep, without those of its run."""
-    named = {name: arguments[name] for name in _RECORDED}
+    named = {name: value for name, value in arguments.items() if name not in _OF_ITS_RUN}
     bulk = named["bulk"]
     if bulk is None or isinstance(bulk, str | Path):
         named["bulk"] = "none" if bulk is None else str(bulk)
@@ -118,11 +98,6 @@ def python_numbers(value: Any) -> Any:
     """The value with Python's own numbers in place of NumPy's, also in dictionaries.
 
     What a file gives back is NumPy's, and half of the libraries below take only Python's.
-
-    Parameters
-    ----------
-    value
-        An argument.
     """
     if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
         return value.item()
@@ -154,21 +129,7 @@ def hashes_of_call(
     weights: BulkWeights | None,
     params: dict[str, Any],
 ) -> dict[str, str]:
-    """Describe a call, so that only the same one goes on with what it has begun.
-
-    Parameters
-    ----------
-    cells
-        All cells.
-    features
-        Names of all features.
-    counts
-        Those of the cells to train on.
-    weights
-        Bulk weights.
-    params
-        Arguments of the call, plain.
-    """
+    """Describe a call, so that only the same one goes on with what it has begun."""
     described: dict[str, Any] = {f"argument {name}": value for name, value in params.items()}
     described |= {f"version of {name}": value for name, value in _versions().items()}
     described |= {

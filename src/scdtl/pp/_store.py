@@ -37,18 +37,7 @@ _MODEL, _PROGRESS = "model", "progress.json"
 
 
 def require(*packages: str) -> None:
-    """Say what to install where a package is missing.
-
-    Parameters
-    ----------
-    packages
-        Names to import.
-
-    Examples
-    --------
-    >>> from scdtl.pp._store import require
-    >>> require("numpy")
-    """
+    """Say what to install where a package is missing."""
     for package in packages:
         try:
             importlib.import_module(package)
@@ -156,19 +145,7 @@ class Store:
         provenance: dict[str, Any],
         verbose: bool,
     ) -> tuple[list[dask.array.Array], np.ndarray]:
-        """Write what is not written yet, name the store, and read layers and latent from it.
-
-        Parameters
-        ----------
-        prediction
-            What gives the results.
-        about_genes
-            New columns of ``var``.
-        provenance
-            Entry of ``uns``.
-        verbose
-            Show a progress bar.
-        """
+        """Write what is not written yet, name the store, and read layers and latent from it."""
         import zarr
         from anndata.experimental import read_elem_lazy
 

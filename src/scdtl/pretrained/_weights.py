@@ -12,7 +12,7 @@ import numpy as np
 
 from scdtl.pretrained._fetch import fetch
 from scdtl.pretrained._registry import read_registry
-from scdtl.pretrained._safetensors import FileKind, Misfit, Spec, check_header, check_tensors, fits
+from scdtl.pretrained._safetensors import FileKind, Misfit, Spec, check_header, check_tensors
 
 _FILE = FileKind(
     "weight file",
@@ -101,11 +101,7 @@ def save_weights(weights: BulkWeights, path: str | Path) -> str:
         "architecture": weights.architecture,
         "provenance": weights.provenance,
     }
-    tensors = {
-        key: np.ascontiguousarray(value, np.int32 if key == "gene_order" else np.float16)
-        for key, value in weights.tensors.items()
-    }
-    return _FILE.write(Path(path), header, tensors)
+    return _FILE.write(Path(path), header, _of_type(np.float16, weights.tensors))
 
 
 def load_weights(name_or_path: str | Path, *, verbose: bool | None = None) -> BulkWeights:
@@ -147,7 +143,15 @@ def load_weights(name_or_path: str | Path, *, verbose: bool | None = None) -> Bu
     """
     path = _locate(name_or_path, verbose)
     with _FILE.refusing(path):
-        return _read(path)
+        if (size := path.stat().st_size) > _MOST_BYTES:
+            raise Misfit(f"has {size} bytes, weight files have at most {_MOST_BYTES}")
+        header, tensors = _FILE.read(path)
+        _check_header(header)
+        check_tensors(tensors, _expected(header))
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    del header["schema"]
+    return BulkWeights(_of_type(np.float32, tensors), **header, sha256=sha256)
 
 
 def _locate(name_or_path: str | Path, verbose: bool | None) -> Path:
@@ -166,20 +170,11 @@ def _locate(name_or_path: str | Path, verbose: bool | None) -> Path:
     return Path(name_or_path)
 
 
-def _read(path: Path) -> BulkWeights:
-    if (size := path.stat().st_size) > _MOST_BYTES:
-        raise Misfit(f"has {size} bytes, weight files have at most {_MOST_BYTES}")
-    with path.open("rb") as binary:
-        sha256 = hashlib.file_digest(binary, "sha256").hexdigest()
-    header, tensors = _FILE.read(path)
-    _check_header(header)
-    check_tensors(tensors, _expected(header))
-    tensors = {
-        key: value.astype(np.int32 if key == "gene_order" else np.float32)
-        for key, value in tensors.items()
+def _of_type(kind: type[np.floating], tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {
+        name: np.ascontiguousarray(value, np.int32 if name == "gene_order" else kind)
+        for name, value in tensors.items()
     }
-    del header["schema"]
-    return BulkWeights(tensors, **header, sha256=sha256)
 
 
 def _check_header(header: dict[str, Any]) -> None:
@@ -192,7 +187,7 @@ def _check_header(header: dict[str, Any]) -> None:
     architecture = header["architecture"]
     if architecture.keys() != set(_ARCHITECTURE) or min(architecture.values()) < 1:
         raise Misfit(f"does not state the architecture, which is {' and '.join(_ARCHITECTURE)}")
-    if not all(fits(provenance.get(key, ""), str) for key in ("name", "species")):
+    if not all(isinstance(provenance.get(key, ""), str) for key in ("name", "species")):
         raise Misfit("states a provenance whose name or species is no text")
 
 

@@ -49,15 +49,7 @@ class Entries:
 
     @classmethod
     def split(cls, counts: sparse.csr_matrix, held_out_fraction: float, seed: int) -> Entries:
-        """Hold out each entry, zero or not, with a probability.
-
-        Parameters
-        ----------
-        counts
-            Cells × genes, CSR.
-        held_out_fraction, seed
-            As in :func:`scdtl.tl.evaluate`.
-        """
+        """Hold out each entry, zero or not, with a probability."""
         generator = np.random.default_rng(seed)
         factor = per_10k(counts)
         kept, held_out = [], []
@@ -89,13 +81,7 @@ class Entries:
     ) -> tuple[dict[str, float], NDArray[np.floating]]:
         """Scores over all held-out entries, and the squared error explained of each gene.
 
-        Parameters
-        ----------
-        name
-            What a message calls the method.
-        predicted
-            Expected expression, cells × genes, not negative, of any library size per cell; or
-            logarithms.
+        Expected expression is not negative, of any library size per cell; or logarithms.
         """
         if isinstance(predicted, Logs):
             check_rates_of(name, predicted.values, self.kept)

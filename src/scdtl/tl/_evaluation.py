@@ -157,11 +157,5 @@ class Evaluation:
 
 
 def table(scores: pd.DataFrame) -> str:
-    """The scores as text.
-
-    Parameters
-    ----------
-    scores
-        Of an :class:`Evaluation`.
-    """
+    """The scores as text."""
     return scores.rename_axis(None).to_string(float_format="{:.3f}".format, na_rep="-")

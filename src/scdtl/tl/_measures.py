@@ -27,35 +27,17 @@ class Measure(NamedTuple):
     lower_is_better: bool = False
 
     def ranked(self, scores: pd.DataFrame) -> pd.Series:
-        """The numbers as they are shown, the best first; methods without one are left out.
-
-        Parameters
-        ----------
-        scores
-            Table of an :class:`scdtl.tl.Evaluation`.
-        """
+        """The numbers as they are shown, the best first; methods without one are left out."""
         known = scores[self.column].dropna()
         known = known.sort_values(ascending=self.lower_is_better, kind="stable")
         return (100 * known).round(1) if self.in_percent else known.round(3)
 
     def shown(self, number: float) -> str:
-        """A number of :meth:`ranked` as text.
-
-        Parameters
-        ----------
-        number
-            Which one.
-        """
+        """A number of :meth:`ranked` as text."""
         return f"{number:.1f} %" if self.in_percent else f"{number:.3f}"
 
     def lead(self, first: float, second: float) -> float:
-        """By how much the first number is better.
-
-        Parameters
-        ----------
-        first, second
-            Numbers of :meth:`ranked`.
-        """
+        """By how much the first number is better."""
         lead = round(first - second, 3)
         return -lead if self.lower_is_better else lead
 
@@ -160,23 +142,11 @@ ENTRIES = HeldOut(
 
 
 def held_out_of(scores: pd.DataFrame) -> HeldOut:
-    """What was held out, by the columns of the scores.
-
-    Parameters
-    ----------
-    scores
-        Table of an :class:`scdtl.tl.Evaluation`.
-    """
+    """What was held out, by the columns of the scores."""
     return MOLECULES if MOLECULES.measures[0].column in scores else ENTRIES
 
 
 def floor_of(methods: Collection[str]) -> str:
-    """The least to beat: each gene's mean, with the posterior if it is there; empty for none.
-
-    Parameters
-    ----------
-    methods
-        Names of methods that have a score.
-    """
+    """The least to beat: each gene's mean, with the posterior if it is there; empty for none."""
     floors = (MEAN_PROFILE + WITH_POSTERIOR, MEAN_PROFILE)
     return next((name for name in floors if name in methods), "")

@@ -24,26 +24,10 @@ _BLOCK_CELLS = 512
 def with_posterior(rates: Rates, counts: sparse.csr_matrix) -> Rates:
     r"""Mean of the gamma-Poisson posterior around rates that a method gave.
 
-    Rows are first scaled to the cell's library size. The dispersion per gene is that of the
-    residuals, :math:`\varphi = \sum ((c - \mu)^2 - \mu) / \sum \mu^2`, not negative. The
+    Rows, of any library size, are first scaled to the cell's. The dispersion per gene is that of
+    the residuals, :math:`\varphi = \sum ((c - \mu)^2 - \mu) / \sum \mu^2`, not negative. The
     denominator is taken no smaller than that of the mean profile: where rates of a rare gene
     collapse, the dispersion would be without bounds.
-
-    Parameters
-    ----------
-    rates
-        Cells × genes, of any library size per cell.
-    counts
-        What the method was given, cells × genes.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from scipy.sparse import csr_matrix
-    >>> from scdtl.tl._posterior import with_posterior
-    >>> with_posterior(np.ones((2, 2)), csr_matrix([[9.0, 1.0], [0.0, 4.0]])).round(2)
-    array([[7.3 , 2.23],
-           [1.3 , 2.95]], dtype=float32)
     """
     depth = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
     profile = gene_totals(counts) / max(depth.sum(), 1.0)
@@ -68,13 +52,7 @@ def with_posterior(rates: Rates, counts: sparse.csr_matrix) -> Rates:
 
 
 def are_counts(rates: Rates, counts: sparse.csr_matrix) -> bool:
-    """Whether rates are the counts themselves, which a posterior leaves as they are.
-
-    Parameters
-    ----------
-    rates, counts
-        As in :func:`with_posterior`.
-    """
+    """Whether rates are the counts themselves, which a posterior leaves as they are."""
     return all(np.array_equal(dense(rates[rows]), dense(counts[rows])) for rows in _rows(counts))
 
 

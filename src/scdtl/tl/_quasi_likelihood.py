@@ -102,15 +102,7 @@ class Comparison(NamedTuple):
 
 
 def sums_of_groups(counts: sparse.csr_matrix, codes: NDArray[np.integer]) -> list[Sums]:
-    """Sums of each group, on stored values only.
-
-    Parameters
-    ----------
-    counts
-        Molecules, cells × genes.
-    codes
-        Group of each cell from 0 on; negative for none.
-    """
+    """Sums of each group (codes from 0 on; negative for none), on stored values only."""
     counts = sparse.csr_matrix(counts, dtype=np.float64)
     library_size = np.asarray(counts.sum(axis=1)).ravel()
     cells = np.flatnonzero((codes >= 0) & (library_size > 0))
@@ -131,13 +123,7 @@ def sums_of_groups(counts: sparse.csr_matrix, codes: NDArray[np.integer]) -> lis
 
 
 def compare(a: Sums, b: Sums) -> Comparison:
-    """Test the rates of two groups of cells against each other, gene by gene.
-
-    Parameters
-    ----------
-    a, b
-        The groups, of at least two cells with counts each.
-    """
+    """Test the rates of two groups, of at least two cells with counts each, gene by gene."""
     both = a + b
     ratio = _log_ratio(a, both) + _log_ratio(b, both)
     excess = a.squared_residuals + b.squared_residuals - both.molecules

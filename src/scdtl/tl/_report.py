@@ -35,13 +35,7 @@ img { max-width: 100%; height: auto; }
 
 
 def page(evaluation: Evaluation) -> str:
-    """Put the page together.
-
-    Parameters
-    ----------
-    evaluation
-        What to report.
-    """
+    """Put the page together."""
     scores = evaluation.scores
     versions = {
         name: version(name) for name in dict.fromkeys((*_VERSIONS_OF, *evaluation.packages))

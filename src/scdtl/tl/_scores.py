@@ -11,6 +11,7 @@ from scipy import sparse
 from scdtl import metrics
 from scdtl.data._counts import gene_totals
 from scdtl.data._thin import thin
+from scdtl.metrics._matrices import check_rates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,15 +62,7 @@ class Molecules:
 
     @classmethod
     def split(cls, counts: sparse.csr_matrix, held_out_fraction: float, seed: int) -> Molecules:
-        """Hold out each molecule with a probability.
-
-        Parameters
-        ----------
-        counts
-            Cells × genes, CSR.
-        held_out_fraction, seed
-            As in :func:`scdtl.tl.evaluate`.
-        """
+        """Hold out each molecule with a probability."""
         kept, held_out = (
             part.copy()
             for part in thin(counts, 1 - held_out_fraction, np.random.default_rng(seed))
@@ -87,12 +80,7 @@ class Molecules:
     def score(self, name: str, rates: Rates) -> tuple[dict[str, float], NDArray[np.floating]]:
         """Scores over all entries, and the deviance explained of each gene.
 
-        Parameters
-        ----------
-        name
-            What a message calls the method.
-        rates
-            Expected expression, cells × genes, not negative, of any library size per cell.
+        Rates are not negative, of any library size per cell.
         """
         check_rates_of(name, rates, self.kept)
         explained = metrics.gene_deviance_explained(self.held_out, rates, self.kept, MIN_MOLECULES)
@@ -110,21 +98,13 @@ class Molecules:
 
 
 def check_rates_of(name: str, rates: Rates, kept: sparse.csr_matrix) -> None:
-    """Refuse what are no rates of the kept counts.
-
-    Parameters
-    ----------
-    name
-        What a message calls the method.
-    rates, kept
-        Cells × genes.
-    """
+    """Refuse what are no rates of the kept counts."""
     if rates.shape != kept.shape:
         raise ValueError(
             f"method {name!r} gave rates of shape {rates.shape} for {kept.shape} counts."
         )
     try:
-        metrics.check_rates(kept, rates)
+        check_rates(kept, rates)
     except (TypeError, ValueError) as misfit:
         raise ValueError(f"method {name!r} gave no rates: {misfit}") from misfit
 

@@ -15,22 +15,7 @@ _MOST_NAMES = 3
 
 
 def verdict(scores: pd.DataFrame, genes: pd.DataFrame) -> str:
-    """Judge scdtl, or the best method without it, by the mean of genes and by the best peer.
-
-    Parameters
-    ----------
-    scores, genes
-        Tables of an :class:`scdtl.tl.Evaluation`.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from scdtl.tl._verdict import verdict
-    >>> scores = pd.DataFrame({"poisson_score": [0.5, 0.6]}, index=["mean profile", "scdtl"])
-    >>> genes = pd.DataFrame({"mean profile": [0.0, 0.0], "scdtl": [0.2, -0.1]})
-    >>> verdict(scores, genes).split(". ")[-1]
-    'Best Poisson score: scdtl (60.0 %), before mean profile (50.0 %).'
-    """
+    """Judge scdtl, or the best method without it, by the mean of genes and by the best peer."""
     held_out = held_out_of(scores)
     measures = {it: it.ranked(scores) for it in held_out.measures if it.column in scores}
     measures = {measure: ranked for measure, ranked in measures.items() if len(ranked)}
@@ -58,13 +43,7 @@ def verdict(scores: pd.DataFrame, genes: pd.DataFrame) -> str:
 
 
 def main_method(scores: pd.DataFrame) -> str:
-    """The method that verdict and figure are about: scdtl, or else the best one.
-
-    Parameters
-    ----------
-    scores
-        Table of an :class:`scdtl.tl.Evaluation`.
-    """
+    """The method that verdict and figure are about: scdtl, or else the best one."""
     main = scores[held_out_of(scores).measures[0].column]
     if "scdtl" in scores.index or main.isna().all():
         return "scdtl" if "scdtl" in scores.index else str(scores.index[0])

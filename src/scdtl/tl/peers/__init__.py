@@ -27,17 +27,5 @@ NAMES = (
 
 
 def load(name: str) -> Peer:
-    """Return a peer by its name.
-
-    Parameters
-    ----------
-    name
-        One of `NAMES`.
-
-    Examples
-    --------
-    >>> from scdtl.tl.peers import load
-    >>> load("magic").package
-    'magic-impute'
-    """
+    """Return a peer by its name."""
     return import_module(f"{__name__}._{name.replace(' ', '_')}").PEER

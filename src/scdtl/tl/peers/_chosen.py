@@ -21,28 +21,7 @@ if TYPE_CHECKING:
 
 
 def chosen(names: Any, noise: NoiseName = "umi") -> dict[str, Peer]:
-    """Peers by name, in the order asked for.
-
-    Parameters
-    ----------
-    names
-        Names and functions; ``None`` for the default ones that are installed.
-    noise
-        Noise model of the counts.
-
-    Raises
-    ------
-    ValueError
-        For an unknown name, a name given twice, or none at all.
-    ImportError
-        For a peer whose package is not installed.
-
-    Examples
-    --------
-    >>> from scdtl.tl.peers._chosen import chosen
-    >>> list(chosen(["observed", "scdtl"]))
-    ['observed', 'scdtl']
-    """
+    """Peers by name, in the order asked for; ``None`` is for the default ones installed."""
     if names is None:
         known = {name: load(name) for name in NAMES}
         return {

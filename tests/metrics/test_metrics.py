@@ -46,7 +46,7 @@ def observed(rates: np.ndarray) -> np.ndarray:
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "_BLOCK_ENTRIES", 7 * SHAPE[1])
+    monkeypatch.setattr(metrics._matrices, "_BLOCK_ENTRIES", 7 * SHAPE[1])
 
 
 def poisson_loss(counts: np.ndarray, rates: np.ndarray) -> float:
