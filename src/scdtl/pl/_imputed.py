@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import pandas as pd
     from anndata import AnnData
@@ -15,15 +16,13 @@ if TYPE_CHECKING:
 
 def results(adata: AnnData, key: str) -> Mapping[str, Any]:
     """Return what :func:`scdtl.pp.impute` left in ``adata.uns``."""
-    from scdtl.data._raw_counts import is_own_result  # which imports torch
-
     if key not in adata.uns:
         raise KeyError(
             f"no results named {key!r} in adata.uns: run scdtl.pp.impute first, or give the name "
             "that was its key_added as key=."
         )
     entry = adata.uns[key]
-    if not is_own_result(entry):
+    if not (isinstance(entry, Mapping) and {"params", "history"} <= entry.keys()):
         raise KeyError(
             f"adata.uns[{key!r}] did not come from scdtl.pp.impute: give the name that was its "
             "key_added as key=."
@@ -43,7 +42,7 @@ def part_of_results(adata: AnnData, slot: str, name: str) -> Any:
 
 def counts_of(adata: AnnData, entry: Mapping[str, Any], layer: str | None) -> Any:
     """Return the raw counts, dense or sparse as they are."""
-    from scdtl.data._raw_counts import check_counts, count_matrix
+    from scdtl.data._raw_counts import check_counts, count_matrix  # which import torch
 
     matrix, name = count_matrix(adata, entry["params"].get("layer") if layer is None else layer)
     check_counts(matrix, name=name, hint="If they are in another layer by now, name it as layer=.")
