@@ -61,7 +61,7 @@ class Average(nn.Module):
 
 
 class ModuleWithoutUNet(SCDTLModule):
-    """The DAE alone; train it with `branch_weight=0`, as its own loss is the whole loss."""
+    """The DAE alone; train it with `unet_weight=0`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -160,9 +160,9 @@ VARIANTS = {
     FULL: _variant(),
     "without bulk": _variant(bulk=None),
     "without MMD": _variant(loss={"mmd_weight": 0}),
-    "without U-Net": _variant(model=WithoutUNet, loss={"branch_weight": 0}),
+    "without U-Net": _variant(model=WithoutUNet, loss={"unet_weight": 0}),
     "without attention": _variant(model=WithoutAttention),
-    "without branch losses": _variant(loss={"branch_weight": 0}),
+    "without the U-Net's loss": _variant(loss={"unet_weight": 0}),
     "without posterior": _variant(model=WithoutPosterior),
     "cells held out": _variant(model=CellsHeldOut),
     # Without validations there is no best one to go back to, either.

@@ -5,16 +5,17 @@
 Data, splits, scores and columns of the CSV file are those of `accuracy.py`. The last column of a
 table is the mean over data sets of the difference to the full model, in the same split.
 
-without bulk            the DAE starts at random, and there is no MMD
-without MMD             starts from bulk, but is not aligned with it
-without U-Net           the DAE branch alone
-without attention       the mean of the two branches' logits
-without branch losses   only the fused prediction is trained
-without posterior       the prediction is the result; early stopping still looks at the posterior
-cells held out          10 % of the cells, not of the molecules, tell when to stop and set the
-                        dispersion; all molecules of the other cells are trained on
-without early stopping  400 steps and no validation: the result is the last average of the weights
-without averaging       validation and result take the weights of the step itself
+without bulk              the DAE starts at random, and there is no MMD
+without MMD               starts from bulk, but is not aligned with it
+without U-Net             the DAE branch alone
+without attention         the mean of the two branches' logits
+without the U-Net's loss  only the fused prediction is trained
+without posterior         the prediction is the result; early stopping still looks at the posterior
+cells held out            10 % of the cells, not of the molecules, tell when to stop and set the
+                          dispersion; all molecules of the other cells are trained on
+without early stopping    400 steps and no validation: the result is the last average of the
+                          weights
+without averaging         validation and result take the weights of the step itself
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     python benchmarks/step.py --out step.csv
 
 bare   the five large matrix products of the DAE, forward and backward: a floor for dense layers
-dae    a step of scdtl without U-Net, fusion and the branches' own losses
+dae    a step of scdtl without U-Net and fusion
 full   a step of scdtl, with MMD
 scvi   a step of scVI with its defaults
 
@@ -67,7 +67,7 @@ def synthetic(n_cells: int, n_genes: int) -> sparse.csr_matrix:
 def contenders(counts: sparse.csr_matrix, n_cells: int) -> dict[str, Contender]:
     result = {}
     for name, model_class, loss in (
-        ("dae", WithoutUNet, {"branch_weight": 0}),
+        ("dae", WithoutUNet, {"unet_weight": 0}),
         ("full", SCDTL, {}),
     ):
         model = _new(model_class, counts)

@@ -46,8 +46,10 @@ def test_the_weights_are_those_that_the_prediction_uses(toy_model):
     counts = torch.from_numpy(toy_model.adata.X.toarray())[:, module.gene_order]
     batch = torch.from_numpy((toy_model.adata.obs["batch"] == "batch1").to_numpy().astype(int))
     with torch.inference_mode():
-        logits = module.generative(batch_index=batch, **module.inference(counts, batch))
-    dae, unet, fused = (logits[name].numpy().astype(float) for name in ("dae", "unet", "fused"))
+        inferred = module.inference(counts, batch)
+        branches = module.dae.decoder(inferred["latent"], batch), inferred["unet"]
+        fused = module.generative(batch_index=batch, **inferred)["log_ratios"]
+    dae, unet, fused = (logits.numpy().astype(float) for logits in (*branches, fused))
     apart = np.abs(dae - unet) > 0.1
     share = np.divide(fused - unet, dae - unet, where=apart, out=np.zeros_like(dae))
     for cell in (0, 7):

@@ -310,7 +310,7 @@ def test_missing_genes_are_masked(toy_model, adata):
     with torch.inference_mode():
         unet, context = module.unet(torch.tensor(deviation, dtype=torch.float32))
         latent = module.dae.encoder(torch.tensor(deviation, dtype=torch.float32))
-        logits = module.generative(latent, unet, context, codes)["fused"].double().numpy()
+        logits = module.generative(latent, unet, context, codes)["log_ratios"].double().numpy()
     mu = np.exp(log_mean[batch] + logits)
     mu *= depth[:, None] / mu.sum(1, keepdims=True)
     phi = module.noise.dispersion.numpy()

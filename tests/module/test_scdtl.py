@@ -45,27 +45,30 @@ def nll_per_molecule(module, tensors, logits):
     return cross_entropy(scores, target, reduction="sum") / target.sum()
 
 
-def test_training_loss_is_that_of_fusion_and_branches(module, tensors):
-    # All cells alike: a subset of them tells as much.
+def test_training_loss_is_that_of_the_prediction_and_of_the_unet(module, tensors):
+    # All cells alike: a part of them tells as much.
     tensors = {key: torch.stack([value[1]] * N_CELLS) for key, value in tensors.items()}
-    generated, loss = loss_of(module, tensors, branch_weight=0.3)
-    fused, dae, unet = (
-        nll_per_molecule(module, tensors, generated[name]) for name in ("fused", "dae", "unet")
+    torch.nn.init.normal_(module.unet.read_out)
+    generated, loss = loss_of(module, tensors, unet_weight=0.3)
+    whole, unet = (
+        nll_per_molecule(module, tensors, generated[name]) for name in ("log_ratios", "unet")
     )
-    torch.testing.assert_close(loss, fused + 0.3 * dae + 0.3 * unet)
+    assert unet != whole
+    torch.testing.assert_close(loss, whole + 0.3 * unet)
 
 
-def test_branches_on_their_own_can_be_left_out(module, tensors):
-    generated, loss = loss_of(module, tensors, branch_weight=0)
-    torch.testing.assert_close(loss, nll_per_molecule(module, tensors, generated["fused"]))
+def test_the_loss_of_the_unet_can_be_left_out(module, tensors):
+    generated, loss = loss_of(module, tensors, unet_weight=0)
+    torch.testing.assert_close(loss, nll_per_molecule(module, tensors, generated["log_ratios"]))
 
 
 def test_bulk_latents_add_their_discrepancy(module, tensors):
     _, without = loss_of(module, tensors)
-    module.bulk_latents.normal_(1.0)
+    # All latents alike: it does not matter which are drawn.
+    module.bulk_latents.copy_(torch.randn(1, module.bulk_latents.shape[1]))
     _, loss = loss_of(module, tensors, mmd_weight=0.5)
     inferred = module.inference(tensors[REGISTRY_KEYS.X_KEY], tensors[REGISTRY_KEYS.BATCH_KEY])
-    discrepancy = maximum_mean_discrepancy(inferred["latent"], module.bulk_latents)
+    discrepancy = maximum_mean_discrepancy(inferred["latent"], module.bulk_latents[:N_CELLS])
     torch.testing.assert_close(loss, without + 0.5 * discrepancy)
     assert discrepancy > 0
 
@@ -81,7 +84,7 @@ def test_all_parts_get_gradients(module, tensors):
 def test_validation_loss_without_dispersion_is_that_of_the_prediction(module, tensors):
     module.eval()
     generated, loss = loss_of(module, tensors)
-    torch.testing.assert_close(loss, nll_per_molecule(module, tensors, generated["fused"]))
+    torch.testing.assert_close(loss, nll_per_molecule(module, tensors, generated["log_ratios"]))
 
 
 def test_each_fold_of_cells_is_judged_by_the_dispersion_of_the_other(module, tensors):

@@ -231,7 +231,10 @@ def test_every_cell_is_in_one_minibatch_of_a_pass(n_cells, batch_size):
     counts = sparse.csr_matrix(np.full((n_cells, 3), 4, dtype=np.float32))
     molecules = HeldOutSplitter(UMI, counts, np.arange(n_cells), batch_size)
     sizes = [min(batch_size, n_cells - i) for i in range(0, n_cells, batch_size)]
-    for loader in (molecules.train_dataloader(), molecules.val_dataloader()):
-        minibatches = [batch[REGISTRY_KEYS.BATCH_KEY].tolist() for batch in loader]
-        assert [len(cells) for cells in minibatches] == sizes
-        assert sorted(sum(minibatches, [])) == list(range(n_cells))
+    trained, validated = (
+        [batch[REGISTRY_KEYS.BATCH_KEY].tolist() for batch in loader]
+        for loader in (molecules.train_dataloader(), molecules.val_dataloader())
+    )
+    assert [len(cells) for cells in trained] == sizes
+    assert sorted(sum(trained, [])) == list(range(n_cells))
+    assert sum(validated, []) == list(range(n_cells))

@@ -47,6 +47,7 @@ logger = logging.getLogger(__name__)
 
 _STEPS_PER_VALIDATION = 32
 _LR = 5e-3
+_WEIGHT_DECAY = 1.0
 _CELLS_AT_FULL_LR = 1_000
 _MIN_LR_FRACTION = 1 / 8
 
@@ -344,6 +345,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             every = max(1, round(_STEPS_PER_VALIDATION / steps_per_epoch))
             # Few cells are soon known by heart: smaller steps let the held-out molecules say when.
             pace = float(np.clip(split.n_train / _CELLS_AT_FULL_LR, _MIN_LR_FRACTION, 1))
+            plan = {"lr": pace * _LR, "weight_decay": _WEIGHT_DECAY}
             self._fit(
                 split,
                 patience=early_stopping_patience if early_stopping else None,
@@ -351,7 +353,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
                 max_epochs=max_epochs,
                 accelerator=accelerator,
                 devices=devices,
-                plan_kwargs={"lr": pace * _LR} | (plan_kwargs or {}),
+                plan_kwargs=plan | (plan_kwargs or {}),
                 **({"check_val_every_n_epoch": every} | trainer_kwargs),
             )
         self._calibrate(split)

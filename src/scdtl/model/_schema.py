@@ -124,6 +124,8 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     check_header(header, _HEADER)
     if header["categories"].keys() != columns(header["setup_args"]).keys():
         raise Misfit("does not fit: its categories are not those of the columns in setup_args")
+    if header["model_name"] == "SCDTL":
+        header["parameters"].setdefault("n_levels", 3)  # which it was when no file said so
     return header, tensors
 
 

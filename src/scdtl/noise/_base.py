@@ -97,6 +97,9 @@ class NoiseModel(nn.Module, ABC):
         What is held out, in words.
     max_steps
         Minibatches that training may take.
+    hidden_in_validation
+        Share of the entries that early stopping hides from the network, so that training goes on
+        while they are predicted better from the other genes, whose own values matter less.
     least_gain
         By how much the loss must fall from one validation to the next, for training to go on;
         with few cells, which are learned in smaller steps, less.
@@ -108,6 +111,7 @@ class NoiseModel(nn.Module, ABC):
 
     unit: str
     max_steps: int
+    hidden_in_validation: float = 0.0
     least_gain: float
     min_gain: float
     keeps_library_size: bool

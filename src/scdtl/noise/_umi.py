@@ -82,6 +82,7 @@ class UMI(NoiseModel):
 
     unit = "molecules"
     max_steps = 400
+    hidden_in_validation = 0.1
     least_gain = 8e-4  # nats per molecule
     min_gain = 0.006
     keeps_library_size = True
@@ -145,22 +146,23 @@ class UMI(NoiseModel):
     def held_out_loss(
         self, scores: torch.Tensor, counts: torch.Tensor, held_out: torch.Tensor
     ) -> torch.Tensor:
-        """The same per held-out molecule, with the posterior mean as the prediction."""
+        """The same per held-out molecule, with the posterior mean as the prediction.
+
+        Where the entry is hidden, with the prediction from the other genes.
+        """
+        shown = (counts >= 0).to(counts.dtype)  # comparison with NaN is false
+        counts = counts.nan_to_num(0.0)
         proportions = torch.softmax(scores, dim=1)
-        size, size_held_out = counts.sum(1, keepdim=True), held_out.sum(1, keepdim=True)
+        share = (proportions * shown).sum(1, keepdim=True)
+        mu = proportions * (counts.sum(1, keepdim=True) / share.clamp(min=1e-6))
+        size_held_out = held_out.sum(1, keepdim=True)
+        moments = counts, mu * shown, held_out, proportions * size_held_out
         for fold in (0, 1):
-            rows = slice(fold, None, 2)
-            self.fold_moments[fold] += torch.stack(
-                dispersion_moments(
-                    counts[rows],
-                    proportions[rows] * size[rows],
-                    held_out[rows],
-                    proportions[rows] * size_held_out[rows],
-                )
-            )
-        rate = self._held_out_rate(proportions * size, counts)
+            of_fold = [part[fold::2] for part in moments]
+            self.fold_moments[fold] += torch.stack(dispersion_moments(*of_fold))
+        rate = torch.lerp(mu, self._held_out_rate(mu, counts), shown)
         nll = (size_held_out * rate.sum(1, keepdim=True).clamp(min=1e-12).log()).sum()
-        nll = nll - torch.xlogy(held_out, rate.clamp_(min=1e-12)).sum()
+        nll = nll - torch.xlogy(held_out, rate.clamp(min=1e-12)).sum()
         return nll / size_held_out.sum().clamp(min=1.0)
 
     def _held_out_rate(self, mu: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:

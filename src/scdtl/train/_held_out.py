@@ -18,6 +18,7 @@ from torch.utils.data import (
 )
 
 from scdtl._constants import REGISTRY_KEYS
+from scdtl.data._thin import entries_at_random
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -62,7 +63,10 @@ class _Pairs(Dataset):
 
 
 class _HeldOut(Dataset):
-    """Minibatches of cells with what is kept as input and what is held out as target."""
+    """Minibatches of cells with what is kept as input and what is held out as target.
+
+    A share of the entries of the input is hidden, the same ones each time.
+    """
 
     def __init__(
         self,
@@ -70,15 +74,20 @@ class _HeldOut(Dataset):
         kept: sparse.csr_matrix,
         held_out: sparse.csr_matrix,
         batch_index: np.ndarray,
+        hidden: float = 0.0,
     ):
         self.noise = noise
         self.kept, self.held_out, self.batch_index = kept, held_out, batch_index
+        self.hidden = hidden
 
     def __len__(self) -> int:
         return self.kept.shape[0]
 
     def __getitem__(self, rows: Sequence[int]) -> dict[str, torch.Tensor]:
         shown, asked = self.noise.held_out_pair(self.kept[rows], self.held_out[rows])
+        if self.hidden:
+            hidden = entries_at_random(shown.shape, self.hidden, np.random.default_rng(rows[0]))
+            shown = np.where(hidden, np.float32(np.nan), shown)
         return _tensors(shown, asked, self.batch_index[rows])
 
 
@@ -162,7 +171,7 @@ class HeldOutSplitter(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader:
         """The cells that early stopping looks at, with what is held out of them."""
-        return self._held_out_loader(MAX_VALIDATION_CELLS)
+        return self._held_out_loader(MAX_VALIDATION_CELLS, self.noise.hidden_in_validation)
 
     def calibration_dataloader(self) -> DataLoader:
         """More such cells, for the dispersion and the scores after training."""
@@ -172,9 +181,11 @@ class HeldOutSplitter(pl.LightningDataModule):
         """Kept and held-out part of the validation cells."""
         return self.kept[:MAX_VALIDATION_CELLS], self.held_out[:MAX_VALIDATION_CELLS]
 
-    def _held_out_loader(self, n_cells: int) -> DataLoader:
-        parts = self.kept, self.held_out, self.batch_index
-        cells = _HeldOut(self.noise, *(part[:n_cells] for part in parts))
+    def _held_out_loader(self, n_cells: int, hidden: float = 0.0) -> DataLoader:
+        kept, held_out, batch_index = (
+            part[:n_cells] for part in (self.kept, self.held_out, self.batch_index)
+        )
+        cells = _HeldOut(self.noise, kept, held_out, batch_index, hidden)
         blocks = BatchSampler(SequentialSampler(cells), _CELLS_PER_BLOCK, drop_last=False)
         return self._loader(cells, blocks)
 
