@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,6 +78,10 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         Neighbouring genes that the U-Net reads together.
     n_levels
         Resolutions of the U-Net.
+    n_models
+        Networks that are trained, one after the other and each in its own order of the cells; the
+        prediction is their mean, which is better. The time of training grows with them. Latent and
+        attention are those of the last one.
 
     See Also
     --------
@@ -95,6 +100,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
     _module_cls = SCDTLModule
     _training_plan_cls = SCDTLTrainingPlan
     _data_splitter_cls = HeldOutSplitter
+    history_: dict | None
     _totals_on_disk: np.ndarray | None = None  # where the model's own cells are a sample
 
     def __init__(
@@ -106,6 +112,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         dropout_rate: float = 0.1,
         patch_size: int = 64,
         n_levels: int = 2,
+        n_models: int = 1,
     ):
         # Drawn once, for the first weights and for the split: molecules that were held out stay so
         # when training goes on.
@@ -123,6 +130,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
                 dropout_rate,
                 patch_size,
                 n_levels,
+                n_models,
                 self.noise,
             )
         self.is_trained_: bool
@@ -133,7 +141,8 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         self.held_out_: dict = {}
         self._model_summary_string = (
             f"SCDTL with n_hidden: {n_hidden}, n_latent: {n_latent}, dropout_rate: "
-            f"{dropout_rate}, patch_size: {patch_size}, n_levels: {n_levels}"
+            f"{dropout_rate}, patch_size: {patch_size}, n_levels: {n_levels}, "
+            f"n_models: {n_models}"
         )
         self.init_params_ = self._get_init_params(locals())
 
@@ -241,6 +250,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         if not self.transfer_["dropped"]:
             return
         self.module.start_without_bulk()
+        self.module.start_others()
         logger.warning(
             "The bulk weights %r do not predict held-out %s of these cells: they are "
             "dropped, and training starts from scratch.",
@@ -346,7 +356,8 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             # Few cells are soon known by heart: smaller steps let the held-out molecules say when.
             pace = float(np.clip(split.n_train / _CELLS_AT_FULL_LR, _MIN_LR_FRACTION, 1))
             plan = {"lr": pace * _LR, "weight_decay": _WEIGHT_DECAY}
-            self._fit(
+            fit = partial(
+                self._fit,
                 split,
                 patience=early_stopping_patience if early_stopping else None,
                 least_gain=pace * self.module.noise.least_gain,
@@ -356,6 +367,11 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
                 plan_kwargs=plan | (plan_kwargs or {}),
                 **({"check_val_every_n_epoch": every} | trainer_kwargs),
             )
+            fit()
+            for other in self.module.others:
+                self.module.exchange(other)
+                self.history_ = None  # of networks that are trained one after the other, the last
+                fit()
         self._calibrate(split)
         self._score(split)
 
@@ -388,6 +404,8 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         self.module.log_mean.copy_(noise.log_mean(totals))
         if self._is_fresh:
             self.module.start_without_bulk()
+        if not self.history_:
+            self.module.start_others()
         noise.start(*split.held_out_parts())
 
     @property

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from scvi.module.base import BaseModuleClass, LossOutput, auto_move_data
+from torch import nn
 
 from scdtl._constants import REGISTRY_KEYS
 from scdtl.module._adaptation import maximum_mean_discrepancy
@@ -15,6 +18,7 @@ from scdtl.noise._multinomial import LOG_ZERO
 
 N_BULK_LATENTS = 256
 _N_FOLDS = 5
+_NETWORK = ("dae", "unet", "fusion")
 
 
 class SCDTLModule(BaseModuleClass):
@@ -28,6 +32,9 @@ class SCDTLModule(BaseModuleClass):
         Architecture of the DAE.
     patch_size, n_levels
         Architecture of the U-Net.
+    n_models
+        Number of networks that the prediction is the mean of. Training and latents see one, in
+        ``dae``, ``unet`` and ``fusion``; the ``others`` are kept aside.
     noise
         Name of the noise model.
 
@@ -55,6 +62,7 @@ class SCDTLModule(BaseModuleClass):
         dropout_rate: float = 0.1,
         patch_size: int = 64,
         n_levels: int = 2,
+        n_models: int = 1,
         noise: str = "umi",
     ):
         super().__init__()
@@ -62,6 +70,9 @@ class SCDTLModule(BaseModuleClass):
         self.unet = UNet(n_genes, patch_size, n_levels)
         self.fusion = CrossChannelAttention(n_genes, n_latent + self.unet.n_context, n_batch)
         self.dae = DAE(n_genes, n_hidden, n_latent, dropout_rate, n_batch)
+        network = nn.ModuleDict({name: getattr(self, name) for name in _NETWORK})
+        self.others = nn.ModuleList(copy.deepcopy(network) for _ in range(n_models - 1))
+        self.others.requires_grad_(False)
         self.noise = NOISE_MODELS[noise](n_genes)
         self.register_buffer("gene_order", torch.arange(n_genes))
         self.register_buffer("log_mean", torch.zeros(n_batch, n_genes))
@@ -72,6 +83,19 @@ class SCDTLModule(BaseModuleClass):
         """Draw the DAE's first weights, once the mean profile is known."""
         self.dae.draw(max(1, int((self.log_mean > LOG_ZERO).any(0).sum())))
         self.bulk_latents.zero_()
+
+    def start_others(self) -> None:
+        """Let all networks start alike: the order of the cells tells them apart."""
+        for other in self.others:
+            for name in _NETWORK:
+                getattr(other, name).load_state_dict(getattr(self, name).state_dict())
+
+    def exchange(self, other: nn.Module) -> None:
+        """Put one of the others in the place of the network that is trained, and that aside."""
+        for name in _NETWORK:
+            own = copy.deepcopy(getattr(self, name).state_dict())
+            getattr(self, name).load_state_dict(getattr(other, name).state_dict())
+            getattr(other, name).load_state_dict(own)
 
     def _get_inference_input(self, tensors, **kwargs):
         return {
@@ -162,9 +186,15 @@ class SCDTLModule(BaseModuleClass):
     def log_ratios(
         self, counts: torch.Tensor, batch_index: torch.Tensor, as_batch: torch.Tensor
     ) -> torch.Tensor:
-        """Log-ratios of both branches, fused; batches as in :meth:`predicted`."""
-        inferred = self.inference(counts, batch_index)
-        return self.generative(batch_index=as_batch, **inferred)["log_ratios"]
+        """Log-ratios, the mean over all networks; batches as in :meth:`predicted`."""
+        deviation = self.deviation(counts, batch_index)
+        total = torch.zeros_like(deviation)
+        for network in (self, *self.others):
+            unet, context = network.unet(deviation)
+            latent = network.dae.encoder(deviation)
+            dae = network.dae.decoder(latent, as_batch)
+            total += network.fusion(dae, unet, torch.cat([latent, context], 1), as_batch)
+        return total / (1 + len(self.others))
 
     def predicted(
         self,
