@@ -35,7 +35,7 @@ def told(caplog):
 
 def test_the_end_is_told_once_with_the_numbers_that_are_written(told, pbmc_counts):
     adata = pbmc_counts.copy()
-    told = told(adata)
+    told = told(adata, max_epochs=200)
     entry, trust = adata.uns["scdtl"], adata.var["scdtl_trust"]
     assert told["why"] == entry["noise"]["why"]
     untold = int(trust.isna().sum())

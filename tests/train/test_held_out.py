@@ -162,16 +162,28 @@ def test_the_seeds_of_the_split_and_of_torch_decide_the_minibatches(counts):
     assert rows != other_rows
 
 
+def of_all(loader, key):
+    return np.concatenate([batch[key].numpy() for batch in loader])
+
+
 @pytest.mark.parametrize("loader", ["val_dataloader", "calibration_dataloader"])
 def test_validation_predicts_the_held_out_molecules_of_the_same_cells(molecules, loader):
-    batches = list(getattr(molecules, loader)())
-    for key, expected in (
-        (REGISTRY_KEYS.X_KEY, molecules.kept.toarray()),
-        (REGISTRY_KEYS.TARGET_KEY, molecules.held_out.toarray()),
-        (REGISTRY_KEYS.BATCH_KEY, molecules.batch_index),
-    ):
-        found = np.concatenate([batch[key].numpy() for batch in batches])
-        assert np.array_equal(found, expected)
+    loader = getattr(molecules, loader)()
+    shown = of_all(loader, REGISTRY_KEYS.X_KEY)
+    assert np.array_equal(
+        np.where(np.isnan(shown), molecules.kept.toarray(), shown), molecules.kept.toarray()
+    )
+    assert np.array_equal(of_all(loader, REGISTRY_KEYS.TARGET_KEY), molecules.held_out.toarray())
+    assert np.array_equal(of_all(loader, REGISTRY_KEYS.BATCH_KEY), molecules.batch_index)
+
+
+def test_early_stopping_hides_a_tenth_of_the_entries_and_calibration_none(molecules):
+    hidden, again = (
+        np.isnan(of_all(molecules.val_dataloader(), REGISTRY_KEYS.X_KEY)) for _ in range(2)
+    )
+    assert np.array_equal(hidden, again)
+    assert hidden.mean() == pytest.approx(0.1, abs=0.02)
+    assert not np.isnan(of_all(molecules.calibration_dataloader(), REGISTRY_KEYS.X_KEY)).any()
 
 
 def test_same_seed_same_split(counts):

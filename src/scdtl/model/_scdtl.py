@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 _STEPS_PER_VALIDATION = 32
 _LR = 5e-3
-_WEIGHT_DECAY = 1.0
+_WEIGHT_DECAY = 0.5
 _CELLS_AT_FULL_LR = 1_000
 _MIN_LR_FRACTION = 1 / 8
 

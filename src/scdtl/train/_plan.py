@@ -49,6 +49,7 @@ class AveragedTrainingPlan(TrainingPlan):
         self._of_epoch: list[torch.Tensor] = []
         self._best_loss = math.inf
         self._best: list[torch.Tensor] | None = None
+        self._is_falling = True
 
     def configure_optimizers(self):
         optimizer = torch.optim.AdamW(
@@ -111,12 +112,14 @@ class AveragedTrainingPlan(TrainingPlan):
     def on_validation_end(self) -> None:
         self._swap_average()
         loss = float(self.trainer.callback_metrics["validation_loss"])
-        if loss < self._best_loss:
+        self._is_falling = loss < self._best_loss
+        if self._is_falling:
             self._best_loss = loss
             self._best = [a.clone() for a in self._average]
 
     def on_train_end(self) -> None:
-        final = self._average if self._best is None else self._best
+        # What was learned since the last validation counts, if that was the best one.
+        final = self._average if self._best is None or self._is_falling else self._best
         for parameter, value in zip(self._parameters_to_train(), final, strict=True):
             parameter.data.copy_(value)
 
