@@ -10,7 +10,8 @@ scvi   a step of scVI with its defaults
 Counts are synthetic and sparse. In a plain loop the minibatch is ready and a step is forward,
 backward, clipping and optimiser. In scvi-tools' loop (`TrainRunner`) it is the time from one step
 to the next, drawing and thinning of the minibatch and the average of the weights included.
-All are measured in turn, in one process, on the CPU; the medians are printed.
+All are measured in turn, in one process, on the CPU or with `--accelerator gpu` on a GPU; the
+medians are printed.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def synthetic(n_cells: int, n_genes: int) -> sparse.csr_matrix:
     return sparse.csr_matrix(random.poisson(depths * rates / rates.sum()), dtype=np.float32)
 
 
-def contenders(counts: sparse.csr_matrix, n_cells: int) -> dict[str, Contender]:
+def contenders(counts: sparse.csr_matrix, n_cells: int, device: str) -> dict[str, Contender]:
     result = {}
     for name, model_class, loss in (
         ("dae", WithoutUNet, {"unet_weight": 0}),
@@ -79,6 +80,9 @@ def contenders(counts: sparse.csr_matrix, n_cells: int) -> dict[str, Contender]:
     scvi = _new(SCVI, counts)
     loader = AnnDataLoader(scvi.adata_manager, batch_size=n_cells)
     result["scvi"] = Contender(scvi, next(iter(loader)), {})
+    for model, tensors, _ in result.values():
+        model.module.to(device)
+        tensors.update({name: tensor.to(device) for name, tensor in tensors.items()})
     return result
 
 
@@ -88,10 +92,10 @@ def _new(model_class: type[BaseModelClass], counts: sparse.csr_matrix) -> BaseMo
     return model_class(adata)
 
 
-def bare_products(n_cells: int, n_genes: int, n_hidden: int) -> Callable[[], None]:
+def bare_products(n_cells: int, n_genes: int, n_hidden: int, device: str) -> Callable[[], None]:
     """Into and out of the genes, their gradients, and the gradient of the hidden layer."""
-    genes, hidden = torch.randn(n_cells, n_genes), torch.randn(n_cells, n_hidden)
-    into, out_of = torch.randn(n_hidden, n_genes), torch.randn(n_genes, n_hidden)
+    shapes = ((n_cells, n_genes), (n_cells, n_hidden), (n_hidden, n_genes), (n_genes, n_hidden))
+    genes, hidden, into, out_of = (torch.randn(shape, device=device) for shape in shapes)
 
     def products() -> None:
         for left, right in (
@@ -133,14 +137,14 @@ class Clock(Callback):
         self.starts.append(time.perf_counter())
 
 
-def scvi_steps(contender: Contender, n_cells: int) -> list[float]:
+def scvi_steps(contender: Contender, n_cells: int, accelerator: str) -> list[float]:
     """Seconds from step to step of one epoch in scvi-tools' loop, without validation."""
     clock = Clock()
     with quiet_lightning():
         contender.model.train(
             max_epochs=1,
             batch_size=n_cells,
-            accelerator="cpu",
+            accelerator=accelerator,
             early_stopping=False,
             callbacks=[clock],
             check_val_every_n_epoch=1_000,
@@ -153,14 +157,19 @@ def scvi_steps(contender: Contender, n_cells: int) -> list[float]:
 def seconds(call: Callable[[], None]) -> float:
     start = time.perf_counter()
     call()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     return time.perf_counter() - start
 
 
-def measure(counts: sparse.csr_matrix, n_cells: int, repeats: int) -> dict[tuple, list[float]]:
+def measure(
+    counts: sparse.csr_matrix, n_cells: int, repeats: int, accelerator: str
+) -> dict[tuple, list[float]]:
     """Seconds of each step in each loop."""
-    models = contenders(counts, n_cells)
+    device = "cuda" if accelerator == "gpu" else "cpu"
+    models = contenders(counts, n_cells, device)
     n_hidden = models["full"].model.module.dae.encoder.genes.out_features
-    calls = {"bare": bare_products(n_cells, counts.shape[1], n_hidden)}
+    calls = {"bare": bare_products(n_cells, counts.shape[1], n_hidden, device)}
     calls |= {name: plain_step(contender) for name, contender in models.items()}
     times: dict[tuple, list[float]] = defaultdict(list)
     for repeat in range(WARM_UP + repeats):
@@ -170,7 +179,7 @@ def measure(counts: sparse.csr_matrix, n_cells: int, repeats: int) -> dict[tuple
                 times[name, PLAIN].append(elapsed)
     while len(times["full", IN_SCVI]) < repeats:
         for name, contender in models.items():
-            times[name, IN_SCVI] += scvi_steps(contender, n_cells)
+            times[name, IN_SCVI] += scvi_steps(contender, n_cells, accelerator)
     return times
 
 
@@ -182,12 +191,13 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=128, help="cells per minibatch")
     parser.add_argument("--repeats", type=int, default=30)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--accelerator", default="cpu", choices=("cpu", "gpu"))
     parser.add_argument("--out", type=Path, help="CSV file for the medians")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(arguments.threads)
     counts = synthetic(STEPS_PER_EPOCH * arguments.cells, arguments.genes)
-    times = measure(counts, arguments.cells, arguments.repeats)
+    times = measure(counts, arguments.cells, arguments.repeats, arguments.accelerator)
     rows = pd.DataFrame(
         {
             "step": step,

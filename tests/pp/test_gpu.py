@@ -1,0 +1,53 @@
+"""On a GPU, where there is one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from scdtl import SCDTL
+from scdtl.metrics import poisson_score
+from scdtl.pp import impute
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+
+
+def score(pbmc_split, **options):
+    observed, held_out = pbmc_split
+    adata = observed.copy()
+    options = {"scale": "counts", "verbose": False, "return_model": True} | options
+    model = impute(adata, **options)
+    return model, adata, poisson_score(held_out, adata.layers["scdtl"], observed.X)
+
+
+def test_it_is_taken_by_itself_and_gives_what_the_cpu_gives(pbmc_split):
+    model, _, of_gpu = score(pbmc_split)
+    assert model.device.type == "cuda"
+    _, _, of_cpu = score(pbmc_split, accelerator="cpu")
+    assert of_gpu == pytest.approx(of_cpu, abs=0.002)
+
+
+def test_without_training_the_numbers_are_those_of_the_cpu(pbmc_split):
+    _, on_gpu, _ = score(pbmc_split, max_epochs=0)
+    _, on_cpu, _ = score(pbmc_split, max_epochs=0, accelerator="cpu")
+    np.testing.assert_allclose(
+        on_gpu.layers["scdtl"], on_cpu.layers["scdtl"], rtol=1e-3, atol=1e-4
+    )
+
+
+def test_half_precision_is_as_accurate(pbmc_split):
+    of_half = score(pbmc_split, train_kwargs={"precision": "bf16-mixed"})[2]
+    assert of_half == pytest.approx(score(pbmc_split)[2], abs=0.002)
+
+
+def test_what_was_trained_there_loads_on_a_cpu(pbmc_split, tmp_path):
+    model, adata, _ = score(pbmc_split, max_epochs=2)
+    model.save(str(tmp_path / "model"))
+    loaded = SCDTL.load(str(tmp_path / "model"), adata, accelerator="cpu")
+    np.testing.assert_allclose(
+        loaded.get_imputed_expression(scale="counts", return_numpy=True),
+        adata.layers["scdtl"],
+        rtol=1e-3,
+        atol=1e-4,
+    )
