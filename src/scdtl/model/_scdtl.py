@@ -250,7 +250,6 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         if not self.transfer_["dropped"]:
             return
         self.module.start_without_bulk()
-        self.module.start_others()
         logger.warning(
             "The bulk weights %r do not predict held-out %s of these cells: they are "
             "dropped, and training starts from scratch.",
@@ -404,7 +403,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         self.module.log_mean.copy_(noise.log_mean(totals))
         if self._is_fresh:
             self.module.start_without_bulk()
-        if not self.history_:
+        elif not self.history_:
             self.module.start_others()
         noise.start(*split.held_out_parts())
 

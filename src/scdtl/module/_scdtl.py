@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from scvi.module.base import BaseModuleClass, LossOutput, auto_move_data
@@ -83,6 +84,7 @@ class SCDTLModule(BaseModuleClass):
         """Draw the DAE's first weights, once the mean profile is known."""
         self.dae.draw(max(1, int((self.log_mean > LOG_ZERO).any(0).sum())))
         self.bulk_latents.zero_()
+        self.start_others()
 
     def start_others(self) -> None:
         """Let all networks start alike: the order of the cells tells them apart."""
@@ -107,9 +109,7 @@ class SCDTLModule(BaseModuleClass):
     def inference(
         self, counts: torch.Tensor, batch_index: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        deviation = self.deviation(counts, batch_index)
-        unet, context = self.unet(deviation)
-        return {"latent": self.dae.encoder(deviation), "unet": unet, "context": context}
+        return _encoded(self, self.deviation(counts, batch_index))
 
     def _get_generative_input(self, tensors, inference_outputs, **kwargs):
         return {"batch_index": tensors[REGISTRY_KEYS.BATCH_KEY], **inference_outputs}
@@ -122,9 +122,7 @@ class SCDTLModule(BaseModuleClass):
         context: torch.Tensor,
         batch_index: torch.Tensor,
     ) -> dict[str, torch.Tensor]:
-        dae = self.dae.decoder(latent, batch_index)
-        context = torch.cat([latent, context], 1)
-        return {"log_ratios": self.fusion(dae, unet, context, batch_index), "unet": unet}
+        return {"log_ratios": _decoded(self, latent, unet, context, batch_index), "unet": unet}
 
     def attention_to_dae(self, counts: torch.Tensor, batch_index: torch.Tensor) -> torch.Tensor:
         """Weight of the DAE's logits in the fusion, cells × genes."""
@@ -190,10 +188,7 @@ class SCDTLModule(BaseModuleClass):
         deviation = self.deviation(counts, batch_index)
         total = torch.zeros_like(deviation)
         for network in (self, *self.others):
-            unet, context = network.unet(deviation)
-            latent = network.dae.encoder(deviation)
-            dae = network.dae.decoder(latent, as_batch)
-            total += network.fusion(dae, unet, torch.cat([latent, context], 1), as_batch)
+            total += _decoded(network, **_encoded(network, deviation), batch_index=as_batch)
         return total / (1 + len(self.others))
 
     def predicted(
@@ -231,3 +226,21 @@ class SCDTLModule(BaseModuleClass):
 
     def sample(self, *args, **kwargs):
         raise TypeError("SCDTL has no sampler of cells; see get_imputed_expression.")
+
+
+def _encoded(network: Any, deviation: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What a network, the module itself or one of its others, reads from the cells."""
+    unet, context = network.unet(deviation)
+    return {"latent": network.dae.encoder(deviation), "unet": unet, "context": context}
+
+
+def _decoded(
+    network: Any,
+    latent: torch.Tensor,
+    unet: torch.Tensor,
+    context: torch.Tensor,
+    batch_index: torch.Tensor,
+) -> torch.Tensor:
+    """Its log-ratios: both branches, fused."""
+    dae = network.dae.decoder(latent, batch_index)
+    return network.fusion(dae, unet, torch.cat([latent, context], 1), batch_index)

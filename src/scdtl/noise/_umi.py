@@ -84,7 +84,7 @@ class UMI(NoiseModel):
     max_steps = 400
     hidden_in_validation = 0.1
     least_gain = 8e-4  # nats per molecule
-    min_gain = 0.006
+    min_gain = 0.006  # nats per molecule
     keeps_library_size = True
 
     dispersion: torch.Tensor
