@@ -142,6 +142,7 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
         batch_size: int = 32,
         n_episodes: int = 100,
         num_workers: int = 0,
+        datasplitter_kwargs: dict | None = None,
         plan_kwargs: dict | None = None,
         **trainer_kwargs,
     ) -> None:
@@ -160,6 +161,12 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
             Episodes (minibatches) per epoch.
         num_workers
             Processes that make episodes.
+        datasplitter_kwargs
+            What the pseudo-cells are like: ``power``, the range of powers that a sample's ratios
+            to the mean are raised to, (1, 2.5) unless given, and lower for cell types than for
+            tissues; ``library_size``, the range of theirs, (500, 20000); ``alike``, the share of
+            episodes that mix samples most like each other, 0; ``reads``, the share of episodes
+            with dropouts and amplification noise, 0.
         plan_kwargs
             Arguments of the training plan, such as ``lr``, which is 0.004 unless given.
         **trainer_kwargs
@@ -181,6 +188,7 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
             batch_size=batch_size,
             n_episodes=n_episodes,
             num_workers=num_workers,
+            **(datasplitter_kwargs or {}),
         )
         no_validation = {} if episodes.n_val else {"limit_val_batches": 0}
         bar = TrainingBar(trainer_kwargs.pop("enable_progress_bar", True), "Training on bulk")
