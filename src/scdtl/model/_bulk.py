@@ -164,9 +164,11 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
         datasplitter_kwargs
             What the pseudo-cells are like: ``power``, the range of powers that a sample's ratios
             to the mean are raised to, (1, 2.5) unless given, and lower for cell types than for
-            tissues; ``library_size``, the range of theirs, (500, 20000); ``alike``, the share of
-            episodes that mix samples most like each other, 0; ``reads``, the share of episodes
-            with dropouts and amplification noise, 0.
+            tissues; ``library_size``, the range of its median, (500, 20000); and, 0 unless given,
+            the shares of episodes that mix samples most like each other (``alike``), that have
+            dropouts and amplification noise (``reads``), and that show a few hundred or thousand
+            genes only (``panels``); ``hidden``, up to which share of entries is hidden in the
+            others.
         plan_kwargs
             Arguments of the training plan, such as ``lr``, which is 0.004 unless given.
         **trainer_kwargs

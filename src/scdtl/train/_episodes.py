@@ -211,10 +211,10 @@ def _amplify(counts: np.ndarray, generator: np.random.Generator) -> None:
 def _panel(counts: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Genes of a panel: some of those with counts, rather the abundant ones."""
     chance = np.sqrt(counts.sum(0, dtype=np.float64))
-    size = np.exp(generator.uniform(*np.log(_PANEL_SIZE)))
-    size = min(int(size), np.count_nonzero(chance))
+    n_genes = int(np.exp(generator.uniform(*np.log(_PANEL_SIZE))))
+    n_genes = min(n_genes, int(np.count_nonzero(chance)))
     in_panel = np.zeros(len(chance), dtype=bool)
-    in_panel[generator.choice(len(chance), size, replace=False, p=chance / chance.sum())] = True
+    in_panel[generator.choice(len(chance), n_genes, replace=False, p=chance / chance.sum())] = True
     return in_panel
 
 
