@@ -104,9 +104,7 @@ def join(tables: dict[str, ad.AnnData], genes: pd.DataFrame) -> ad.AnnData:
     return joined
 
 
-def train(
-    bulk: ad.AnnData, epochs: int, episodes: dict[str, Any], plan: dict[str, Any]
-) -> scdtl.BulkDAE:
+def train(bulk: ad.AnnData, epochs: int, episodes: dict[str, Any]) -> scdtl.BulkDAE:
     """Train on episodes; the seed fixes everything."""
     torch.manual_seed(0)
     scdtl.BulkDAE.setup_anndata(bulk, study_key="study", unit_key="unit")
@@ -117,7 +115,7 @@ def train(
         n_episodes=100,
         datasplitter_kwargs=episodes,
         check_val_every_n_epoch=5,
-        plan_kwargs={"lr": 2e-3, "weight_decay": 1e-4, "ema_decay": 0.98} | plan,
+        plan_kwargs={"lr": 2e-3, "weight_decay": 1e-4, "ema_decay": 0.98},
         callbacks=[_PrintEpoch()],
         enable_progress_bar=False,
     )
@@ -215,7 +213,7 @@ def export_trained(
     name: str, release: dict[str, Any], tables: dict[str, ad.AnnData], bulk: ad.AnnData
 ) -> None:
     """Train on the joined tables of a release, and write the weights."""
-    model = train(bulk, release["epochs"], release["episodes"], release.get("plan", {}))
+    model = train(bulk, release["epochs"], release["episodes"])
     loss = model.history["validation_loss"]["validation_loss"].astype(float)
     model.export(
         weight_file(name),

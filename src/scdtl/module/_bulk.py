@@ -9,8 +9,6 @@ from scdtl._constants import REGISTRY_KEYS
 from scdtl.module._dae import DAE, log1p_deviation
 from scdtl.noise._multinomial import multinomial_nll
 
-_MIN_LOG_MEAN = -16.0
-
 
 class BulkDAEModule(BaseModuleClass):
     """Predicts a profile from Poisson counts drawn from it.
@@ -58,22 +56,12 @@ class BulkDAEModule(BaseModuleClass):
         batch_index = torch.zeros(len(latent), dtype=torch.long, device=latent.device)
         return {"logits": self.dae.decoder(latent, batch_index)}
 
-    def loss(
-        self, tensors, inference_outputs, generative_outputs, flatten: float = 0.0
-    ) -> LossOutput:
-        """Loss of the noise-free profile.
-
-        ``flatten``, from 0 to 1, lets genes count less by how abundant they are: 0 weighs all
-        molecules alike, 1 all genes.
-        """
-        log_mean = tensors[REGISTRY_KEYS.LOG_MEAN_KEY]
-        target, logits = tensors[REGISTRY_KEYS.TARGET_KEY], generative_outputs["logits"]
-        if flatten:
-            log_proportions = torch.log_softmax(log_mean + logits, 1)
-            weight = torch.exp(-flatten * log_mean.clamp(min=_MIN_LOG_MEAN))
-            nll = (weight * (log_proportions.exp() - target * log_proportions)).sum(1)
-        else:
-            nll = multinomial_nll(logits, log_mean, target)
+    def loss(self, tensors, inference_outputs, generative_outputs) -> LossOutput:
+        nll = multinomial_nll(
+            generative_outputs["logits"],
+            tensors[REGISTRY_KEYS.LOG_MEAN_KEY],
+            tensors[REGISTRY_KEYS.TARGET_KEY],
+        )
         return LossOutput(loss=nll.mean(), reconstruction_loss=nll)
 
     def sample(self, *args, **kwargs):
