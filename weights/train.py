@@ -1,64 +1,98 @@
-"""Train released bulk weights from a folder of .h5ad tables, and write their model card.
+"""Train released bulk weights from folders of .h5ad tables, and write their model card.
 
 Every table is one study: samples × genes on a linear scale, gene symbols in ``var_names``, and
 ``uns["bulk"]`` with ``unit``, ``species``, ``tissues``, ``publication``, ``source`` and
-``licence``. A gene that a table lacks is unknown there, not zero.
+``licence``; ``obs["kind"]`` where samples are other than bulk of a tissue ("sorted", "cell_line",
+"pseudobulk"), ``obs["unit"]`` where units differ. A gene that a table lacks is unknown there, not
+zero. One of the folders has ``genes_SPECIES.tsv.gz``: symbols and Ensembl ids.
 
-    python weights/train.py FOLDER --name human-blood
+    python weights/train.py FOLDER [FOLDER ...] --name human-blood
 
-What each release is trained on and for how long stands in releases.json.
+What each release is trained on, in what episodes and for how long stands in releases.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections import Counter
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anndata as ad
 import lightning
 import numpy as np
 import pandas as pd
 import torch
-from scipy import sparse
 
 import scdtl
 from scdtl._constants import DEFAULT_BULK
 from scdtl.genes import orthologs
 
-if TYPE_CHECKING:
-    from scdtl.pretrained import BulkWeights
-
 HERE = Path(__file__).parent
 LENGTH_NORMALISED = ("TPM", "FPKM", "RPKM")
 MIN_MEASURED = 0.5
-N_PSEUDO_CELLS = 700
+KINDS = ("tissue", "sorted", "cell_line", "pseudobulk")
 
 
-def read_tables(folder: Path, release: dict[str, Any]) -> dict[str, ad.AnnData]:
-    """Read the tables of a release, sorted by name: those it lists, or all of its species."""
-    names = release.get("tables", [path.stem for path in folder.glob("*.h5ad")])
-    tables = {name: ad.read_h5ad(folder / f"{name}.h5ad") for name in sorted(names)}
+def read_tables(folders: list[Path], release: dict[str, Any]) -> dict[str, ad.AnnData]:
+    """Read the tables of a release, sorted by name: those it lists, or all of its species.
+
+    Tables of the other species of a release come under the names of its own.
+    """
+    paths = {path.stem: path for folder in folders for path in folder.glob("*.h5ad")}
     species = release["species"]
-    chosen = {name: t for name, t in tables.items() if t.uns["bulk"]["species"] == species}
+    chosen = {}
+    for name in sorted(release.get("tables", paths)):
+        table = ad.read_h5ad(paths[name])
+        of = table.uns["bulk"]["species"]
+        if kind_of(table) not in release.get("kinds", KINDS):
+            continue
+        if of == species:
+            chosen[name] = table
+        elif of in release.get("orthologs_of", []):
+            chosen[name] = through_orthologs(table, of, species)
     if not chosen:
-        raise SystemExit(f"{folder} has no .h5ad table of species {species!r}.")
+        raise SystemExit(f"There is no .h5ad table of species {species!r} in {folders}.")
     return chosen
+
+
+def gene_table(folders: list[Path], species: str) -> pd.DataFrame:
+    """Symbols and Ensembl ids of a species' genes."""
+    paths = (folder / f"genes_{species}.tsv.gz" for folder in folders)
+    return pd.read_csv(next(path for path in paths if path.exists()), sep="\t")
+
+
+def kind_of(table: ad.AnnData) -> str:
+    """What the samples of a table are."""
+    return str(table.obs["kind"].iloc[0]) if "kind" in table.obs else "tissue"
+
+
+def through_orthologs(table: ad.AnnData, source: str, target: str) -> ad.AnnData:
+    """The genes of a table that have one one-to-one ortholog, under its symbol."""
+    known = orthologs(source, target)
+    found = [known.get(gene, frozenset()) for gene in table.var_names]
+    symbols = pd.Series([next(iter(one)).symbol if len(one) == 1 else "" for one in found])
+    kept = ((symbols != "") & ~symbols.duplicated(keep=False)).to_numpy()
+    renamed = table[:, kept].copy()
+    renamed.var_names = symbols[kept].to_numpy()
+    return renamed
+
+
+def unit_of(table: ad.AnnData) -> np.ndarray:
+    """For each sample which others it can be mixed with: gene length cancels among one kind."""
+    units = table.obs.get("unit", pd.Series(table.uns["bulk"]["unit"], table.obs_names))
+    per_length = units.astype(str).str.contains("|".join(LENGTH_NORMALISED)).to_numpy()
+    unit = np.where(per_length, "per length", "per gene")
+    return np.char.add(unit, " of cells") if kind_of(table) == "pseudobulk" else unit
 
 
 def join(tables: dict[str, ad.AnnData], genes: pd.DataFrame) -> ad.AnnData:
     """Join tables over the genes that at least half of all samples measured; NaN elsewhere."""
     parts = []
     for name, table in tables.items():
-        unit = str(table.uns["bulk"]["unit"])
-        length_normalised = any(word in unit for word in LENGTH_NORMALISED)
         obs = pd.DataFrame(
-            {"study": name, "unit": "per length" if length_normalised else "per gene"},
-            index=name + "-" + table.obs_names.astype(str),
+            {"study": name, "unit": unit_of(table)}, index=name + "-" + table.obs_names.astype(str)
         )
         matrix = table.X.toarray() if hasattr(table.X, "toarray") else table.X
         parts.append(ad.AnnData(np.asarray(matrix, np.float32), obs, table.var[[]]))
@@ -70,7 +104,7 @@ def join(tables: dict[str, ad.AnnData], genes: pd.DataFrame) -> ad.AnnData:
     return joined
 
 
-def train(bulk: ad.AnnData, epochs: int) -> scdtl.BulkDAE:
+def train(bulk: ad.AnnData, epochs: int, episodes: dict[str, Any]) -> scdtl.BulkDAE:
     """Train on episodes; the seed fixes everything."""
     torch.manual_seed(0)
     scdtl.BulkDAE.setup_anndata(bulk, study_key="study", unit_key="unit")
@@ -79,7 +113,7 @@ def train(bulk: ad.AnnData, epochs: int) -> scdtl.BulkDAE:
         max_epochs=epochs,
         batch_size=128,
         n_episodes=100,
-        num_workers=1,
+        datasplitter_kwargs=episodes,
         check_val_every_n_epoch=5,
         plan_kwargs={"lr": 2e-3, "weight_decay": 1e-4, "ema_decay": 0.98},
         callbacks=[_PrintEpoch()],
@@ -92,28 +126,6 @@ class _PrintEpoch(lightning.pytorch.Callback):
     def on_train_epoch_end(self, trainer, pl_module):
         values = {k: round(float(v), 4) for k, v in trainer.callback_metrics.items()}
         print(trainer.current_epoch + 1, values, flush=True)
-
-
-def through_orthologs(weights: BulkWeights) -> BulkWeights:
-    """Human weights under the names of mouse: the genes that are one-to-one orthologs."""
-    of_human = orthologs("human", "mouse")
-    candidates = [of_human.get(gene, frozenset()) for gene in weights.ensembl_ids]
-    mouse = {row: next(iter(one)) for row, one in enumerate(candidates) if len(one) == 1}
-    times_named = Counter(gene.symbol for gene in mouse.values())
-    mouse = {row: gene for row, gene in mouse.items() if times_named[gene.symbol] == 1}
-    mouse = {row: gene for row, gene in mouse.items() if gene.symbol}
-    rows = np.array(list(mouse))
-    tensors = dict(weights.tensors)
-    tensors["encoder.genes.weight"] = tensors["encoder.genes.weight"][:, rows]
-    for name in ("decoder.genes.weight", "decoder.genes.bias", "log_mean"):
-        tensors[name] = tensors[name][rows]
-    tensors["gene_order"] = np.argsort(np.argsort(tensors["gene_order"])[rows])
-    return replace(
-        weights,
-        tensors=tensors,
-        genes=[gene.symbol for gene in mouse.values()],
-        ensembl_ids=[gene.ensembl_id for gene in mouse.values()],
-    )
 
 
 def score(path: Path, cells: ad.AnnData) -> pd.DataFrame:
@@ -132,19 +144,6 @@ def score(path: Path, cells: ad.AnnData) -> pd.DataFrame:
             explained[label] = imputed.uns["scdtl"]["held_out_deviance_explained"]
         rows[n_cells] = explained
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("cells")
-
-
-def pseudo_cells(table: ad.AnnData) -> ad.AnnData:
-    """Poisson counts of mixtures of two samples, mostly of one, at some 3,000 molecules."""
-    generator = np.random.default_rng(0)
-    samples = np.asarray(table.X.toarray() if hasattr(table.X, "toarray") else table.X)
-    samples = samples / samples.sum(1, keepdims=True)
-    mixed = generator.dirichlet([8, 1], N_PSEUDO_CELLS)
-    first, second = generator.integers(0, len(samples), (2, N_PSEUDO_CELLS))
-    profiles = mixed[:, :1] * samples[first] + mixed[:, 1:] * samples[second]
-    depths = generator.lognormal(np.log(3_000), 0.4, (N_PSEUDO_CELLS, 1))
-    counts = generator.poisson(profiles * depths).astype(np.float32)
-    return ad.AnnData(sparse.csr_matrix(counts), var=table.var[[]])
 
 
 def card(name: str, tables: dict[str, ad.AnnData], cells: ad.AnnData, of_cells: str) -> str:
@@ -177,15 +176,31 @@ def card(name: str, tables: dict[str, ad.AnnData], cells: ad.AnnData, of_cells: 
         "",
         "## Tables",
         "",
-        "| table | samples | genes | unit | tissues | publication | source | licence |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        *in_words(tables),
+        "",
+        "| table | kind | samples | genes | unit | tissues | publication | source | licence |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for table_name, table in tables.items():
         origin = table.uns["bulk"]
         facts = (origin[k] for k in ("unit", "tissues", "publication", "source", "licence"))
-        values = (table_name, table.n_obs, table.n_vars, *facts)
+        values = (table_name, kind_of(table), table.n_obs, table.n_vars, *facts)
         lines.append("| " + " | ".join(str(c).replace("|", "\\|") for c in values) + " |")
     return "\n".join(lines) + "\n"
+
+
+def in_words(tables: dict[str, ad.AnnData]) -> list[str]:
+    """How many tables and samples of each kind there are, and what pseudobulk is."""
+    kinds = pd.Series({name: kind_of(table) for name, table in tables.items()})
+    samples = pd.Series({name: table.n_obs for name, table in tables.items()})
+    counts = [
+        f"- {kind}: {(kinds == kind).sum()} tables, {samples[kinds == kind].sum()} samples"
+        for kind in KINDS
+        if (kinds == kind).any()
+    ]
+    if (kinds == "pseudobulk").any():
+        counts[-1] += ", means of the single cells of one annotated type; the others are bulk"
+    return counts
 
 
 def weight_file(name: str) -> Path:
@@ -194,49 +209,26 @@ def weight_file(name: str) -> Path:
     return folder / f"{name}.safetensors"
 
 
-def export_trained(name: str, release: dict[str, Any], folder: Path, command: str) -> None:
-    """Train on the tables of a release, and write the weights and their card."""
-    species = release["species"]
-    tables = read_tables(folder, release)
-    bulk = join(tables, pd.read_csv(folder / f"genes_{species}.tsv.gz", sep="\t"))
-    print(f"{name}: {len(tables)} tables, {bulk.n_obs} samples, {bulk.n_vars} genes", flush=True)
-    model = train(bulk, release["epochs"])
+def export_trained(
+    name: str, release: dict[str, Any], tables: dict[str, ad.AnnData], bulk: ad.AnnData
+) -> None:
+    """Train on the joined tables of a release, and write the weights."""
+    model = train(bulk, release["epochs"], release["episodes"])
     loss = model.history["validation_loss"]["validation_loss"].astype(float)
     model.export(
         weight_file(name),
         name=name,
         description=release["description"],
-        species=species,
+        species=release["species"],
         licence="BSD-3-Clause",
         studies={n: str(t.uns["bulk"]["publication"]) for n, t in tables.items()},
         licences={n: str(t.uns["bulk"]["licence"]) for n, t in tables.items()},
         trained=f"{date.today().isoformat()}, scdtl {scdtl.__version__}, "
         f"torch {torch.__version__.split('+')[0]}",
-        command=command,
+        command=f"python weights/train.py FOLDER [FOLDER ...] --name {name}",
         validation_loss_first=round(float(loss.iloc[0]), 4),
         validation_loss_last=round(float(loss.iloc[-1]), 4),
     )
-    cells = scdtl.datasets.pbmc68k_counts()
-    of_cells = "the blood cells inside scanpy (`scdtl.datasets.pbmc68k_counts`)"
-    (HERE / f"{name}.md").write_text(card(name, tables, cells, of_cells))
-
-
-def export_orthologs(
-    name: str, release: dict[str, Any], releases: dict[str, Any], folder: Path, command: str
-) -> None:
-    """Rename the genes of another release, and write the weights and their card."""
-    source = release["orthologs_of"]
-    weights = through_orthologs(scdtl.pretrained.load_weights(weight_file(source)))
-    about = {"name": name, "description": release["description"], "command": command}
-    about |= {"species": release["species"]}
-    scdtl.pretrained.save_weights(
-        replace(weights, provenance=weights.provenance | about), weight_file(name)
-    )
-    test = release["test_table"]
-    cells = pseudo_cells(ad.read_h5ad(folder / f"{test}.h5ad"))
-    of_cells = f"pseudo-cells drawn from the tissues of the table `{test}`"
-    tables = read_tables(folder, releases[source])
-    (HERE / f"{name}.md").write_text(card(name, tables, cells, of_cells))
 
 
 def main() -> None:
@@ -244,15 +236,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, help="folder of .h5ad tables, one per study")
+    parser.add_argument("folders", nargs="+", type=Path, help="folders of .h5ad tables")
     parser.add_argument("--name", default=DEFAULT_BULK, choices=list(releases))
+    parser.add_argument("--cells", type=Path, help=".h5ad with raw counts to score them on")
     arguments = parser.parse_args()
     name, release = arguments.name, releases[arguments.name]
-    command = f"python weights/train.py FOLDER --name {name}"
-    if "orthologs_of" in release:
-        export_orthologs(name, release, releases, arguments.folder, command)
-    else:
-        export_trained(name, release, arguments.folder, command)
+    tables = read_tables(arguments.folders, release)
+    bulk = join(tables, gene_table(arguments.folders, release["species"]))
+    print(f"{name}: {len(tables)} tables, {bulk.n_obs} samples, {bulk.n_vars} genes", flush=True)
+    export_trained(name, release, tables, bulk)
+    cells = scdtl.datasets.pbmc68k_counts()
+    of_cells = "the blood cells inside scanpy (`scdtl.datasets.pbmc68k_counts`)"
+    if arguments.cells is not None:
+        cells, of_cells = ad.read_h5ad(arguments.cells), f"the cells of `{arguments.cells.stem}`"
+    (HERE / f"{name}.md").write_text(card(name, tables, cells, of_cells))
 
 
 if __name__ == "__main__":

@@ -334,3 +334,14 @@ def test_queries_leave_nothing_behind(toy_bulk_model):
     del query
     gc.collect()
     assert seen() is None
+
+
+def test_a_study_without_the_most_abundant_gene_raises_no_other():
+    bulk = toy_bulk()
+    bulk.X = bulk.X.toarray()
+    bulk.X[:, 0] = 10 * bulk.X[:, 1:].sum(1)
+    BulkDAE.setup_anndata(bulk)
+    whole = BulkDAE(bulk).module.log_mean.numpy()
+    bulk.X[::2, 0] = np.nan
+    BulkDAE.setup_anndata(bulk)
+    np.testing.assert_allclose(BulkDAE(bulk).module.log_mean.numpy(), whole, atol=0.05)

@@ -20,9 +20,9 @@ def profiles():
     return toy_bulk().X.toarray()
 
 
-def draw(profiles, studies=STUDIES, units=None, n_episodes=20, seed=0):
+def draw(profiles, studies=STUDIES, units=None, n_episodes=20, seed=0, **kwargs):
     units = np.zeros(len(studies), dtype=int) if units is None else units
-    return list(Episodes(profiles, studies, units, 16, n_episodes, seed))
+    return list(Episodes(profiles, studies, units, 16, n_episodes, seed, **kwargs))
 
 
 def test_episodes_are_counts_around_known_proportions(profiles):
@@ -122,3 +122,62 @@ def test_samples_that_share_no_gene_are_never_mixed():
         target = episode[REGISTRY_KEYS.TARGET_KEY]
         torch.testing.assert_close(target.sum(1), torch.ones(16))
         assert (target[:, :20].sum() > 0) != (target[:, 20:].sum() > 0)
+
+
+def spread(episodes):
+    """Mean squared log-ratio of cells to their mean, by gene and cell."""
+    ratios = [
+        (e[REGISTRY_KEYS.TARGET_KEY] + 1e-6).log()
+        - (e[REGISTRY_KEYS.TARGET_KEY].mean(0) + 1e-6).log()
+        for e in episodes
+    ]
+    return torch.cat(ratios).square().mean()
+
+
+def test_a_lower_power_makes_cells_more_alike(profiles):
+    blunt, sharp = (draw(profiles, power=(p, p)) for p in (0.5, 2.0))
+    assert spread(blunt) < 0.5 * spread(sharp)
+
+
+def test_library_sizes_are_in_the_range_asked_for(profiles):
+    episodes = draw(profiles, library_size=(50, 60))
+    medians = torch.stack([e[REGISTRY_KEYS.X_KEY].sum(1).median() for e in episodes])
+    assert 30 < medians.min() <= medians.max() < 90
+
+
+def test_samples_alike_are_those_of_one_group():
+    group = np.arange(60) % 2
+    profiles = np.ones((60, 40), dtype=np.float32)
+    profiles[group == 0, :10] = 50
+    profiles[group == 1, 10:20] = 50
+    study = np.zeros(60, dtype=int)
+    any_sample = spread(draw(profiles, study, power=(1, 1)))
+    assert spread(draw(profiles, study, power=(1, 1), alike=1.0)) < 0.2 * any_sample
+
+
+def test_reads_have_dropouts_and_more_noise_than_molecules(profiles):
+    episodes = {share: draw(profiles, n_episodes=40, reads=share) for share in (0.0, 1.0)}
+    zeros = {
+        share: torch.stack([(e[REGISTRY_KEYS.X_KEY] == 0).float().mean() for e in drawn]).mean()
+        for share, drawn in episodes.items()
+    }
+    assert zeros[1.0] > zeros[0.0] + 0.1
+    for episode in episodes[1.0]:
+        assert torch.isfinite(episode[REGISTRY_KEYS.X_KEY]).all()
+        torch.testing.assert_close(episode[REGISTRY_KEYS.TARGET_KEY].sum(1), torch.ones(16))
+
+
+def test_hidden_entries_are_unknown_but_still_asked(profiles):
+    episodes = draw(profiles, n_episodes=40, hidden=0.4)
+    hidden = torch.cat([e[REGISTRY_KEYS.X_KEY].isnan() for e in episodes]).float()
+    assert hidden.mean().item() == pytest.approx(0.2, abs=0.03)
+    assert all(torch.isfinite(e[REGISTRY_KEYS.TARGET_KEY]).all() for e in episodes)
+
+
+def test_a_panel_hides_whole_genes(profiles):
+    profiles = np.hstack([profiles] * 200)
+    for episode in draw(profiles, panels=1.0):
+        hidden = episode[REGISTRY_KEYS.X_KEY].isnan()
+        assert torch.equal(hidden.any(0), hidden.all(0))
+        assert 200 <= (~hidden.all(0)).sum() <= 4_000
+        assert episode[REGISTRY_KEYS.TARGET_KEY][:, hidden.all(0)].any()

@@ -140,6 +140,7 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
         batch_size: int = 32,
         n_episodes: int = 100,
         num_workers: int = 0,
+        datasplitter_kwargs: dict | None = None,
         plan_kwargs: dict | None = None,
         **trainer_kwargs,
     ) -> None:
@@ -158,6 +159,14 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
             Episodes (minibatches) per epoch.
         num_workers
             Processes that make episodes.
+        datasplitter_kwargs
+            What the pseudo-cells are like: ``power``, the range of powers that a sample's ratios
+            to the mean are raised to, (1, 2.5) unless given, and lower for cell types than for
+            tissues; ``library_size``, the range of its median, (500, 20000); and, 0 unless given,
+            the shares of episodes that mix samples most like each other (``alike``), that have
+            dropouts and amplification noise (``reads``), and that show a few hundred or thousand
+            genes only (``panels``); ``hidden``, up to which share of entries is hidden in the
+            others.
         plan_kwargs
             Arguments of the training plan, such as ``lr``, which is 0.004 unless given.
         **trainer_kwargs
@@ -177,6 +186,7 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
             batch_size=batch_size,
             n_episodes=n_episodes,
             num_workers=num_workers,
+            **(datasplitter_kwargs or {}),
         )
         no_validation = {} if episodes.n_val else {"limit_val_batches": 0}
         bar = TrainingBar(trainer_kwargs.pop("enable_progress_bar", True), "Training on bulk")

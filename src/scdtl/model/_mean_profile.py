@@ -17,8 +17,20 @@ _FLOOR = 1e-8
 
 
 def log_mean_of_samples(expression: np.ndarray) -> torch.Tensor:
-    """Log of the mean proportion of each gene over the bulk samples that measured it (not NaN)."""
-    proportions = expression / np.nansum(expression, axis=1, keepdims=True)
+    """Log of the mean proportion of each gene over the bulk samples that measured it.
+
+    Proportions are of the genes that all samples measured: a study without the most abundant
+    ones would raise the others.
+
+    Parameters
+    ----------
+    expression
+        Samples × genes on a linear scale; NaN where a gene was not measured.
+    """
+    total = expression.sum(axis=1, keepdims=True, where=~np.isnan(expression).any(0))
+    if not total.all():
+        total = np.nansum(expression, axis=1, keepdims=True)
+    proportions = expression / total
     n_measured = np.maximum((~np.isnan(proportions)).sum(0), 1)
     mean = np.nansum(proportions, axis=0) / n_measured
     return torch.from_numpy(np.log(mean / mean.sum() + _FLOOR).astype(np.float32))
@@ -28,6 +40,13 @@ def masked_log_mean(module: SCDTLModule, measured: np.ndarray) -> SCDTLModule:
     """A copy of a network that leaves some genes out of its input and of its prediction.
 
     An absent gene has a mean of 0: its deviation from it is 0, and so is its proportion.
+
+    Parameters
+    ----------
+    module
+        Trained network.
+    measured
+        For each gene of the network whether it is kept.
     """
     masked = copy.deepcopy(module)
     absent = torch.from_numpy(~measured).to(module.device)
