@@ -12,8 +12,8 @@ import torch
 from scipy import sparse
 from tqdm.auto import tqdm
 
+from scdtl.data._gene_order import columns_at
 from scdtl.model._scales import on_scale
-from scdtl.module._gene_order import columns_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,6 +17,7 @@ from scvi.model.base import BaseModelClass
 from scvi.train import SaveCheckpoint
 
 from scdtl._compat import forget_anndata, one_process
+from scdtl._constants import SAMPLE_KEY
 from scdtl._files import written_whole
 from scdtl.data._batches import batch_codes, batch_names
 from scdtl.data._checks import check_anndata, check_has
@@ -253,7 +254,8 @@ def _needed_of(adata: AnnData, header: dict[str, Any]) -> AnnData:
     matrix = adata.X if layer is None else adata.layers[layer]
     matrix = matrix.tocsr() if sparse.issparse(matrix) else matrix
     at = {"X": matrix} if layer is None else {"layers": {layer: matrix}}
-    return anndata.AnnData(obs=obs, var=adata.var.copy(), **at)
+    uns = {key: adata.uns[key] for key in (SAMPLE_KEY,) if key in adata.uns}
+    return anndata.AnnData(obs=obs, var=adata.var.copy(), uns=uns, **at)
 
 
 def _saved_anndata(path: Path) -> AnnData | bool:

@@ -6,17 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from sklearn.metrics import pairwise_distances_argmin
-from sklearn.preprocessing import normalize
 
-from scdtl.data._order import gene_keys
+from scdtl.data._gene_order import gene_keys
 from scdtl.genes import match_genes
-from scdtl.module._gene_order import gene_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from scipy import sparse
 
     from scdtl.genes import GeneMatches
     from scdtl.module._dae import DAE
@@ -30,7 +25,7 @@ def matches_of(weights: BulkWeights, genes: Iterable[str]) -> GeneMatches:
 
 
 def keys_in_bulk(weights: BulkWeights, genes: Iterable[str], matches: GeneMatches) -> np.ndarray:
-    """Keys of genes by their names in bulk, see :func:`scdtl.data._order.gene_keys`."""
+    """Keys of genes by their names in bulk, see :func:`scdtl.data._gene_order.gene_keys`."""
     return gene_keys(list(genes), [weights.genes[i] if i >= 0 else None for i in matches.position])
 
 
@@ -48,21 +43,3 @@ def transfer(weights: BulkWeights, position: np.ndarray, dae: DAE) -> None:
         elif name.startswith("decoder.genes"):
             value = value[gathered] * (known if value.ndim == 1 else known[:, None])
         parameter.copy_(value)
-
-
-def co_expression_order(
-    weights: BulkWeights, position: np.ndarray, counts: sparse.csr_matrix
-) -> np.ndarray:
-    """Order of a data set's genes along the U-Net: that of bulk.
-
-    A gene unknown to bulk (position -1) comes after the known gene that it is most correlated with
-    in the data at hand.
-    """
-    known, unknown = np.flatnonzero(position >= 0), np.flatnonzero(position < 0)
-    rank = np.zeros(len(position))
-    rank[known] = np.argsort(weights.tensors["gene_order"])[position[known]]
-    if len(unknown) and len(known):
-        directions = normalize(gene_vectors(counts))
-        nearest = pairwise_distances_argmin(directions[unknown], directions[known])
-        rank[unknown] = rank[known][nearest] + 0.5
-    return np.argsort(rank, kind="stable")

@@ -238,7 +238,7 @@ def impute(
         bulk = None
     if verbose is None:
         verbose = logger.isEnabledFor(logging.WARNING)
-    params = recorded(locals())
+    params = recorded(impute, locals())
 
     is_gene = check_names(
         adata,
