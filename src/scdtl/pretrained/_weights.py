@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from scdtl.pretrained._fetch import fetch
 from scdtl.pretrained._registry import read_registry
-from scdtl.pretrained._safetensors import FileKind, Misfit, Spec, check_header, check_tensors
+from scdtl.pretrained._safetensors import FileKind, Misfit
 
 _FILE = FileKind(
     "weight file",
@@ -21,15 +21,7 @@ _FILE = FileKind(
     "write it again with scdtl.BulkDAE.export, or name released weights "
     "(scdtl.pretrained.available).",
 )
-_HEADER = {
-    "schema": int,
-    "genes": list[str],
-    "ensembl_ids": list[str],
-    "architecture": dict[str, int],
-    "provenance": dict[str, Any],
-}
 _ARCHITECTURE = ("n_hidden", "n_latent")
-_MOST_BYTES = 2**29  # no honest weights come near
 
 
 @dataclass(frozen=True)
@@ -143,15 +135,13 @@ def load_weights(name_or_path: str | Path, *, verbose: bool | None = None) -> Bu
     """
     path = _locate(name_or_path, verbose)
     with _FILE.refusing(path):
-        if (size := path.stat().st_size) > _MOST_BYTES:
-            raise Misfit(f"has {size} bytes, weight files have at most {_MOST_BYTES}")
         header, tensors = _FILE.read(path)
-        _check_header(header)
-        check_tensors(tensors, _expected(header))
+        del header["schema"]
+        weights = BulkWeights(_of_type(np.float32, tensors), **header)
+        _check(weights)
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    del header["schema"]
-    return BulkWeights(_of_type(np.float32, tensors), **header, sha256=sha256)
+    return replace(weights, sha256=sha256)
 
 
 def _locate(name_or_path: str | Path, verbose: bool | None) -> Path:
@@ -177,24 +167,32 @@ def _of_type(kind: type[np.floating], tensors: dict[str, np.ndarray]) -> dict[st
     }
 
 
-def _check_header(header: dict[str, Any]) -> None:
-    check_header(header, _HEADER)
-    genes, provenance = header["genes"], header["provenance"]
+def _check(weights: BulkWeights) -> None:
+    """Refuse a file whose parts do not belong together."""
+    genes, tensors = weights.genes, weights.tensors
     if not (genes and all(genes) and len(set(genes)) == len(genes)):
         raise Misfit("has no valid list of genes: each needs a name of its own")
-    if len(header["ensembl_ids"]) != len(genes):
+    if len(weights.ensembl_ids) != len(genes):
         raise Misfit("needs as many Ensembl ids as genes (empty if unknown)")
-    architecture = header["architecture"]
-    if architecture.keys() != set(_ARCHITECTURE) or min(architecture.values()) < 1:
+    if weights.architecture.keys() != set(_ARCHITECTURE):
         raise Misfit(f"does not state the architecture, which is {' and '.join(_ARCHITECTURE)}")
-    if not all(isinstance(provenance.get(key, ""), str) for key in ("name", "species")):
-        raise Misfit("states a provenance whose name or species is no text")
+    if not isinstance(weights.provenance, dict):
+        raise Misfit("states no provenance")
+    shapes = _shapes(len(genes), **weights.architecture)
+    if odd := ", ".join(sorted(tensors.keys() ^ shapes.keys())):
+        raise Misfit(f"has missing or unexpected tensors: {odd!r:.200}")
+    for name, shape in shapes.items():
+        value = tensors[name]
+        if value.shape != shape and (name != "latents" or value.shape[1:] != shape[1:]):
+            raise Misfit(f"does not fit: {name} has shape {value.shape}, its header says {shape}")
+        if not np.isfinite(value).all():
+            raise Misfit(f"does not fit: {name} has values that are not finite")
+    if not np.array_equal(np.sort(tensors["gene_order"]), np.arange(len(genes))):
+        raise Misfit("does not fit: gene_order is no permutation")
 
 
-def _expected(header: dict[str, Any]) -> dict[str, Spec]:
-    """Shape and kind of each tensor."""
-    n_genes = len(header["genes"])
-    n_hidden, n_latent = (header["architecture"][key] for key in _ARCHITECTURE)
+def _shapes(n_genes: int, n_hidden: int, n_latent: int) -> dict[str, tuple[int, ...]]:
+    """Shape of each tensor; of latents there may be any number."""
     layers: dict[str, tuple[int, ...]] = {
         "encoder.genes": (n_hidden, n_genes),
         "encoder.hidden.0": (n_hidden,),
@@ -204,9 +202,9 @@ def _expected(header: dict[str, Any]) -> dict[str, Spec]:
         "decoder.genes": (n_genes, n_hidden),
     }
     return {
-        **{f"{name}.weight": (shape, "f") for name, shape in layers.items()},
-        **{f"{name}.bias": (shape[:1], "f") for name, shape in layers.items()},
-        "log_mean": ((n_genes,), "f"),
-        "latents": ((None, n_latent), "f"),
-        "gene_order": ((n_genes,), "i"),
+        **{f"{name}.weight": shape for name, shape in layers.items()},
+        **{f"{name}.bias": shape[:1] for name, shape in layers.items()},
+        "log_mean": (n_genes,),
+        "latents": (-1, n_latent),
+        "gene_order": (n_genes,),
     }
