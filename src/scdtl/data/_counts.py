@@ -55,6 +55,14 @@ class CountMatrix:
         """Whether they are a NumPy array or a SciPy matrix."""
         return isinstance(self.matrix, np.ndarray) or sparse.issparse(self.matrix)
 
+    def loaded(self) -> CountMatrix:
+        """The same in memory."""
+        if self.in_memory:
+            return self
+        matrix = self.matrix
+        in_memory = matrix.compute() if hasattr(matrix, "compute") else matrix[:]
+        return replace(self, matrix=in_memory)
+
     def checked(self) -> sparse.csr_matrix:
         """Counts of the genes, which are in memory."""
         try:
@@ -67,9 +75,8 @@ class CountMatrix:
         if self.noise != "auto":
             return self, Recognised(self.noise, "as asked for", {})
         some = cells_to_tell_by(self.matrix.shape[0]) if self.in_memory else slice(MAX_CELLS)
-        found = recognised(
-            evidence_of(replace(self, matrix=_in_memory(self.matrix[some])).checked())
-        )
+        sample = replace(self, matrix=self.matrix[some]).loaded()
+        found = recognised(evidence_of(sample.checked()))
         return replace(self, noise=found.noise), found
 
     @property
@@ -191,10 +198,6 @@ def gene_totals(counts: NDArray | sparse.spmatrix | sparse.sparray) -> NDArray[n
         block = by_cell[first : first + _CELLS_PER_BLOCK]
         total += np.ones(block.shape[0]) @ block
     return total
-
-
-def _in_memory(matrix: Any) -> Any:
-    return matrix.compute() if hasattr(matrix, "compute") else matrix
 
 
 def _checked(

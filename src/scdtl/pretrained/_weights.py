@@ -180,11 +180,13 @@ def _check(weights: BulkWeights) -> None:
         raise Misfit("states no provenance")
     shapes = _shapes(len(genes), **weights.architecture)
     if odd := ", ".join(sorted(tensors.keys() ^ shapes.keys())):
-        raise Misfit(f"has missing or unexpected tensors: {odd!r:.200}")
+        raise Misfit(f"has missing or unexpected tensors: {odd:.200}")
     for name, shape in shapes.items():
         value = tensors[name]
         if value.shape != shape and (name != "latents" or value.shape[1:] != shape[1:]):
-            raise Misfit(f"does not fit: {name} has shape {value.shape}, its header says {shape}")
+            raise Misfit(
+                f"does not fit: {name} has shape {list(value.shape)}, its header says {list(shape)}"
+            )
         if not np.isfinite(value).all():
             raise Misfit(f"does not fit: {name} has values that are not finite")
     if not np.array_equal(np.sort(tensors["gene_order"]), np.arange(len(genes))):
