@@ -522,7 +522,8 @@ def test_what_can_not_be_written_is_told_before_training(toy_file, calls, capsys
     from_seurat(toy_file, "var", lambda names: names[::-1])
     assert main(["impute", str(toy_file), "-o", str(toy_file.with_name("out.h5ad"))]) == 1
     message = capsys.readouterr().err
-    assert "adata.var['_index'] can't be written to a file" in message
+    assert "adata.var can't be written to a file" in message
+    assert "'_index' is a reserved name" in message
     assert message.count("\n") == 1
     assert not calls
     assert list(toy_file.parent.iterdir()) == [toy_file]

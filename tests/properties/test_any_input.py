@@ -169,7 +169,7 @@ def odd_options(draw, adata):
         "batch_key": ["batch", "kept", "", 0, None],
         "layer": ["same", "scdtl", "other", "", 0],
         "library_size": [0, 1e4, -1, np.nan, np.inf, "5", [7.0] * adata.n_obs, [1.0] * 99, []],
-        "key_added": ["same", "X", "a/b", "", None, 3, "note", "old", "s\0"],
+        "key_added": ["same", "X", "a/b", "", None, 3, "note", "old"],
         "genes": [[], ["other"], "same", [0], [None], list(adata.var_names), adata.var_names[0]],
         "max_epochs": [-1, np.int64(0), True],
         "batch_size": [np.int64(3)],

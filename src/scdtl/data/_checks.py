@@ -122,10 +122,8 @@ def _check_batch_key(adata: AnnData, batch_key: str | None) -> None:
 def _check_key_added(adata: AnnData, key_added: object, layer: str | None) -> None:
     if not isinstance(key_added, str) or not key_added:
         raise TypeError(f"key_added must be a name (str) for the new layer, not {key_added!r}.")
-    if "/" in key_added or "\0" in key_added:
-        raise ValueError(
-            f"key_added={key_added!r} has a character that .h5ad can't keep in names."
-        )
+    if "/" in key_added:
+        raise ValueError(f"key_added={key_added!r} has a slash, which files can't keep in names.")
     if key_added == layer:
         raise ValueError(
             f"layer and key_added are both {layer!r}, which would overwrite the counts: "

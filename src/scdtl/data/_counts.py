@@ -28,26 +28,12 @@ _NO_COUNTS = sparse.csr_matrix((0, 0), dtype=np.float32)
 
 @dataclass(frozen=True)
 class CountMatrix:
-    """The counts of an AnnData, wherever they are.
+    """The counts of an AnnData, wherever they are."""
 
-    Parameters
-    ----------
-    matrix
-        Cells × features: in memory, in a file, or a dask array.
-    name
-        What messages call it.
-    genes
-        For each feature whether it is a gene.
-    elsewhere
-        Says where else counts may be.
-    noise
-        As in :func:`scdtl.pp.impute`.
-    """
-
-    matrix: Any
-    name: str
-    genes: np.ndarray
-    elsewhere: Callable[[], str]
+    matrix: Any  # cells × features: in memory, in a file, or a dask array
+    name: str  # what messages call it
+    genes: np.ndarray  # for each feature whether it is a gene
+    elsewhere: Callable[[], str]  # says where else counts may be
     noise: Noise
 
     @property

@@ -29,27 +29,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Query:
-    """Cells that a model is asked about.
+    """Cells that a model is asked about."""
 
-    Parameters
-    ----------
-    counts
-        Counts, cells × genes of the model.
-    batch_index
-        Batch of each cell.
-    names
-        Names of the cells.
-    genes
-        Positions among the model's genes of those that the cells have, in their order.
-    module
-        The network; where genes are missing, one that masks them.
-    """
-
-    counts: sparse.csr_matrix
+    counts: sparse.csr_matrix  # cells × genes of the model
     batch_index: np.ndarray
     names: pd.Index
-    genes: np.ndarray
-    module: SCDTLModule
+    genes: np.ndarray  # positions among the model's genes of those that the cells have
+    module: SCDTLModule  # where genes are missing, one that masks them
 
     def of(self, indices: Sequence[int] | np.ndarray | None) -> Query:
         """The cells asked for, by position or by a mask; ``None`` asks for all."""

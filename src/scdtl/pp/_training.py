@@ -33,32 +33,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cells:
-    """Cells and what is known of them.
+    """Cells and what is known of them."""
 
-    Parameters
-    ----------
-    counts
-        Counts, cells × genes: in memory, or blocks that are read when they are computed.
-    batches
-        Batch of each cell.
-    names, genes
-        Names of cells and genes.
-    layer, batch_key
-        As in :func:`scdtl.pp.impute`.
-    noise
-        Name of the noise model.
-    sample
-        Where these are a sample, its seed and the noise model's sums over all cells.
-    """
-
-    counts: sparse.csr_matrix | dask.array.Array
+    counts: sparse.csr_matrix | dask.array.Array  # in memory, or blocks that are read when needed
     batches: pd.Categorical
     names: pd.Index
     genes: pd.Index
     layer: str | None
     batch_key: str | None
     noise: NoiseName
-    sample: dict[str, Any] | None = None
+    sample: dict[str, Any] | None = None  # of a sample its seed, and the sums over all cells
 
     @property
     def batch_index(self) -> np.ndarray:

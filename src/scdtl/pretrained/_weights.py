@@ -184,9 +184,8 @@ def _check(weights: BulkWeights) -> None:
     for name, shape in shapes.items():
         value = tensors[name]
         if value.shape != shape and (name != "latents" or value.shape[1:] != shape[1:]):
-            raise Misfit(
-                f"does not fit: {name} has shape {list(value.shape)}, its header says {list(shape)}"
-            )
+            actual, stated = list(value.shape), list(shape)
+            raise Misfit(f"does not fit: {name} has shape {actual}, its header says {stated}")
         if not np.isfinite(value).all():
             raise Misfit(f"does not fit: {name} has values that are not finite")
     if not np.array_equal(np.sort(tensors["gene_order"]), np.arange(len(genes))):
