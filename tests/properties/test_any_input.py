@@ -165,7 +165,7 @@ def odd_options(draw, adata):
         "scale": ["counts", "expected_log1p", "sqrt", None, 1, ["log1p"]],
         "replace": ["zeros", "trusted", "none", None, 0],
         "return_std": [True, False],
-        "false_zero_rate": [0, 1, -0.1, 0.5, 2, np.nan, "0.05", True],
+        "false_zero_rate": [0, 1, -0.1, 0.5, 2, np.nan, True],
         "batch_key": ["batch", "kept", "", 0, None],
         "layer": ["same", "scdtl", "other", "", 0],
         "library_size": [0, 1e4, -1, np.nan, np.inf, "5", [7.0] * adata.n_obs, [1.0] * 99, []],

@@ -132,13 +132,8 @@ def read_sample(
 ) -> tuple[np.ndarray, sparse.csr_matrix, NDArray[np.float64]]:
     """Read all blocks once: positions and counts of chosen cells, and sums of all cells.
 
-    Parameters
-    ----------
-    choose
-        Positions of the cells to keep, sorted, given counts and batches. What it would choose of
-        all cells, it chooses of any part that they are in.
-    totals_of
-        Sums over cells, given counts, batches and the number of batches.
+    `choose` gives sorted positions of cells to keep, and `totals_of` sums over cells. What the
+    former would choose of all cells, it chooses of any part that they are in.
     """
     import dask
 

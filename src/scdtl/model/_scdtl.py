@@ -182,9 +182,16 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         """
         refuse_other_features(adata)
         noise = check_input(adata, layer=layer, batch_key=batch_key, noise=noise)[1].noise
+        cls._register(adata, layer, batch_key, noise, **kwargs)
+
+    @classmethod
+    def _register(
+        cls, adata: AnnData, layer: str | None, batch_key: str | None, noise: Noise, **kwargs
+    ) -> None:
+        """Register counts and batches that were checked."""
         setup_method_args = cls._get_setup_method_args(**locals())
         fields = [
-            LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=False),  # checked above
+            LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=False),  # not checked again
             CategoricalObsField(REGISTRY_KEYS.BATCH_KEY, batch_key),
         ]
         manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)

@@ -116,7 +116,7 @@ def _registered(cells: Cells) -> Iterator[AnnData]:
     adata.obs_names = cells.names  # and not above, where anndata minds repeated ones
     if cells.batch_key is not None:
         adata.obs[cells.batch_key] = cells.batches
-    SCDTL.setup_anndata(adata, layer=layer, batch_key=cells.batch_key, noise=cells.noise)
+    SCDTL._register(adata, layer, cells.batch_key, cells.noise)
     try:
         yield adata
     finally:

@@ -147,11 +147,6 @@ def load_weights(name_or_path: str | Path, *, verbose: bool | None = None) -> Bu
 def _locate(name_or_path: str | Path, verbose: bool | None) -> Path:
     if isinstance(name_or_path, str) and name_or_path in read_registry():
         return fetch(name_or_path, verbose=verbose)
-    if not isinstance(name_or_path, str | os.PathLike):
-        raise TypeError(
-            "Bulk weights are given by a name or a path, not by an object of type "
-            f"{type(name_or_path).__name__}."
-        )
     if not os.path.isfile(name_or_path):  # False, too, for what can be no path
         raise FileNotFoundError(
             f"No bulk weights {str(name_or_path)!r}: not a file, and not among the released "
