@@ -34,6 +34,8 @@ def make_writable(adata: AnnData, path: Path) -> None:
     All but most rows of the matrices is tried. Columns ``_index`` that repeat the names are
     dropped: files converted from Seurat have them, and anndata can't write that name.
     """
+    from anndata.io import write_elem
+
     tables = {"obs": adata.obs, "var": adata.var}
     if adata.raw is not None:
         tables["raw.var"] = adata.raw.var
@@ -42,8 +44,6 @@ def make_writable(adata: AnnData, path: Path) -> None:
             table.drop(columns="_index", inplace=True)
             logger.info("adata.%s['_index'] repeats the names and is left out.", slot)
         adata.strings_to_categoricals(table)  # as anndata does before it writes
-    from anndata.io import write_elem
-
     with nullable_strings(), _trial(path) as group:
         for slot, value in _slots(adata):
             try:
@@ -51,10 +51,10 @@ def make_writable(adata: AnnData, path: Path) -> None:
             except Exception as error:  # anndata, h5py and zarr raise many kinds
                 if isinstance(error, MemoryError) or getattr(error, "errno", None):  # full disk
                     raise
-                why = ". ".join([str(error), *getattr(error, "__notes__", [])])  # name the key
+                # anndata names the key in a note.
+                why = ". ".join([str(error), *getattr(error, "__notes__", [])])
                 raise ValueError(
-                    f"adata.{slot} can't be written to a file: change or delete what is named "
-                    f"here. {why}"
+                    f"adata.{slot} can't be written to a file ({why}): change or delete that."
                 ) from error
 
 
