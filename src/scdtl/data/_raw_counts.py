@@ -55,17 +55,17 @@ def check_counts(
     values = matrix.data if issparse(matrix) else matrix
     smallest, largest, whole = _extremes(values)
     advice = f"scdtl needs raw counts (whole molecules, nothing below zero). {hint}".rstrip()
-    problem = ""
     if np.isnan(smallest):
-        problem = "NaN"
-    elif largest > _LARGEST_FLOAT32 or smallest < -_LARGEST_FLOAT32:
-        problem = "infinite values"
-    elif largest > _LARGEST_COUNT:
-        problem = f"{largest:g}, which is no number of molecules"
-    elif smallest < 0:
-        problem = f"negative values (smallest {smallest:g}), as after scaling or batch correction"
-    if problem:
-        raise ValueError(f"{name} contains {problem}: {advice}")
+        raise ValueError(f"{name} contains NaN: {advice}")
+    if largest > _LARGEST_FLOAT32 or smallest < -_LARGEST_FLOAT32:
+        raise ValueError(f"{name} contains infinite values: {advice}")
+    if largest > _LARGEST_COUNT:
+        raise ValueError(f"{name} contains {largest:g}, which is no number of molecules: {advice}")
+    if smallest < 0:
+        raise ValueError(
+            f"{name} contains negative values (smallest {smallest:g}), as after scaling or batch "
+            f"correction: {advice}"
+        )
     if noise == "auto":
         found = recognised(evidence_of(matrix))
     else:
