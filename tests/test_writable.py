@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from operator import attrgetter
 
 import anndata
@@ -38,31 +37,20 @@ def put_table(adata):
 
 
 MIXED = ["a", 1, 2.5] * 20
-# What anndata 0.12 can write neither to HDF5 nor to zarr.
+# What anndata 0.12 can write neither to HDF5 nor to zarr; what names it.
 FAULTS = [
-    (put("obs", "_index", "other names"), "adata.obs['_index']"),
-    (put("var", "_index", "other names"), "adata.var['_index']"),
-    (put_raw_column, "adata.raw.var['_index']"),
-    (put("obs", 3, 1), "adata.obs[3]"),
-    (put("obs", "day", pd.Timestamp(0)), "adata.obs['day']"),
-    (put("uns", 3, 1), "adata.uns[3]"),
-    (put("uns", "pair", (1, 2)), "adata.uns['pair']"),
-    (
-        put("uns", "tree", {"leaf": {"odd": object()}, "good": 1}),
-        "adata.uns['tree']['leaf']['odd']",
-    ),
-    (put("uns", "tree", {"leaf": {("a", "b"): 1}}), "adata.uns['tree']['leaf'][('a', 'b')]"),
-    (put("uns", "graph", sparse.eye(60, format="coo")), "adata.uns['graph']"),
-    (put_table, "adata.obsm['table']['x']"),
+    (put("obs", "_index", "other names"), "adata.obs", "_index"),
+    (put("var", "_index", "other names"), "adata.var", "_index"),
+    (put_raw_column, "adata.raw.var", "_index"),
+    (put("obs", "day", pd.Timestamp(0)), "adata.obs", "key 'day'"),
+    (put("uns", 3, 1), "adata.uns", "3 of (type )?<class"),
+    (put("uns", "tree", {"leaf": {"odd": object()}}), "adata.uns", "key 'odd' of .*tree/leaf"),
+    (put("uns", "graph", sparse.eye(60, format="coo")), "adata.uns", "key 'graph'"),
+    (put_table, "adata.obsm", "key 'x' of .*table"),
 ]
-ONLY_H5AD = [
-    (put("obs", "mixed", MIXED), "adata.obs['mixed']"),
-    (put("obsm", "objects", np.array([MIXED] * 60, dtype=object)), "adata.obsm['objects']"),
-]
+ONLY_H5AD = [(put("obs", "mixed", MIXED), "adata.obs", "key 'mixed'")]
 ONLY_ZARR = [
-    (put("obs", "CD4/CD8", 1.0), "adata.obs['CD4/CD8']"),
-    (put("uns", "CD4/CD8", 1.0), "adata.uns['CD4/CD8']"),
-    (put("layers", "spliced/raw", np.ones((60, 40))), "adata.layers['spliced/raw']"),
+    (put("layers", "spliced/raw", np.ones((60, 40))), "adata.layers", "Forward slashes"),
 ]
 CASES = (
     [(*fault, name) for fault in FAULTS for name in ("out.h5ad", "out.zarr")]
@@ -72,26 +60,20 @@ CASES = (
 
 
 @pytest.mark.parametrize(
-    ("put_into", "slot", "name"), CASES, ids=lambda x: getattr(x, "__name__", x)
+    ("put_into", "slot", "named", "name"), CASES, ids=lambda x: getattr(x, "__name__", x)
 )
-def test_what_can_not_be_written_is_named_and_the_advice_helps(
-    adata, tmp_path, put_into, slot, name
+def test_what_can_not_be_written_is_named_before_the_work(
+    adata, tmp_path, put_into, slot, named, name
 ):
     put_into(adata)
-    message = re.escape(f"{slot} can't be written")
+    message = f"(?s){slot} can't be written.*{named}"
     if name == "out.zarr":
-        with pytest.raises(ValueError, match=message) as error:
+        with pytest.raises(ValueError, match=message):
             impute(adata, out=tmp_path / name, **UNTRAINED)
     else:
-        with pytest.raises(ValueError, match=message) as error:
+        with pytest.raises(ValueError, match=message):
             make_writable(adata, tmp_path / name)
     assert not list(tmp_path.iterdir())
-    advice = re.findall(r"with (.+?)(?:, or delete|\.$)", str(error.value).split("): ")[-1])
-    assert advice[-1] == f"del {slot}"
-    for statement in advice:
-        changed = adata.copy()
-        exec(statement, {"adata": changed})
-        make_writable(changed, tmp_path / name)
 
 
 @pytest.mark.parametrize("slot", ["obs", "var", "raw.var"])

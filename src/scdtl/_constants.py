@@ -20,3 +20,6 @@ DEFAULT_BULK = "human"
 
 LAYER_ENDINGS = ("", "_std", "_dropout")
 """What may follow ``key_added`` in the names of layers that are written."""
+
+SAMPLE_KEY = "_scdtl_sample"
+"""In ``uns`` of data that are a sample: the seed that drew it, the noise model's sums over all."""

@@ -23,6 +23,14 @@ def written_whole(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that nothing can be written to."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"folder {folder} does not exist: make it first.")
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"folder {folder} may not be written to.")
+
+
 def replace_folder(new: Path, old: Path) -> None:
     """Move a folder to where another one is, which is deleted."""
     aside = old.with_name(f".{old.name}.{os.getpid()}.old")

@@ -30,7 +30,7 @@ class Settings:
     """
 
     def __init__(self) -> None:
-        self._cache_dir: Path | None = None
+        self._cache_dir: str | os.PathLike[str] | None = None
         self._base_url: str | None = None
         self._offline: bool | None = None
 
@@ -50,18 +50,14 @@ class Settings:
     @property
     def cache_dir(self) -> Path:
         """Folder of downloaded weights; ``SCDTL_CACHE_DIR``, or the system's folder for caches."""
-        if self._cache_dir is not None:
-            return self._cache_dir
-        if folder := os.environ.get("SCDTL_CACHE_DIR"):
-            return _absolute(folder)
-
         import pooch
 
-        return pooch.os_cache("scdtl")
+        folder = self._cache_dir or os.environ.get("SCDTL_CACHE_DIR") or pooch.os_cache("scdtl")
+        return Path(folder).expanduser().absolute()
 
     @cache_dir.setter
     def cache_dir(self, folder: str | os.PathLike[str] | None) -> None:
-        self._cache_dir = None if folder is None else _absolute(folder)
+        self._cache_dir = folder
 
     @property
     def base_url(self) -> str | None:
@@ -74,7 +70,7 @@ class Settings:
 
     @base_url.setter
     def base_url(self, address: str | os.PathLike[str] | None) -> None:
-        self._base_url = None if address is None else os.fspath(address)
+        self._base_url = os.fspath(address) if address else None
 
     @property
     def offline(self) -> bool:
@@ -93,10 +89,6 @@ class Settings:
             f"cache_dir={str(self.cache_dir)!r}, base_url={self.base_url!r}, "
             f"offline={self.offline!r})"
         )
-
-
-def _absolute(folder: str | os.PathLike[str]) -> Path:
-    return Path(folder).expanduser().absolute()
 
 
 class _ToStderr(logging.Handler):

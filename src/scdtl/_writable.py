@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -29,11 +29,13 @@ def nullable_strings() -> AbstractContextManager[Any]:
 
 
 def make_writable(adata: AnnData, path: Path) -> None:
-    """Refuse what an .h5ad file or a zarr store can't keep, by its name.
+    """Refuse what an .h5ad file or a zarr store can't keep.
 
     All but most rows of the matrices is tried. Columns ``_index`` that repeat the names are
     dropped: files converted from Seurat have them, and anndata can't write that name.
     """
+    from anndata.io import write_elem
+
     tables = {"obs": adata.obs, "var": adata.var}
     if adata.raw is not None:
         tables["raw.var"] = adata.raw.var
@@ -44,9 +46,16 @@ def make_writable(adata: AnnData, path: Path) -> None:
         adata.strings_to_categoricals(table)  # as anndata does before it writes
     with nullable_strings(), _trial(path) as group:
         for slot, value in _slots(adata):
-            error = _error(group, value)
-            if error is not None:
-                _refuse(group, f"adata.{slot}", value, error)
+            try:
+                write_elem(group, slot, value)
+            except Exception as error:  # anndata, h5py and zarr raise many kinds
+                if isinstance(error, MemoryError) or getattr(error, "errno", None):  # full disk
+                    raise
+                # anndata names the key in a note.
+                why = ". ".join([str(error), *getattr(error, "__notes__", [])])
+                raise ValueError(
+                    f"adata.{slot} can't be written to a file ({why}): change or delete that."
+                ) from error
 
 
 @contextmanager
@@ -81,40 +90,3 @@ def _first_row(array: Any) -> Any:
     if isinstance(array, pd.DataFrame) or getattr(array, "dtype", "") == "O":
         return array
     return array[:1] if hasattr(array, "__getitem__") else array
-
-
-def _error(group: Any, value: Any) -> Exception | None:
-    from anndata.io import write_elem
-
-    try:
-        write_elem(group, "value", value)
-    except Exception as error:  # anndata, h5py and zarr raise many kinds
-        if isinstance(error, MemoryError) or getattr(error, "errno", None):  # as of a full disk
-            raise
-        return error
-    return None
-
-
-def _refuse(group: Any, slot: str, value: Any, error: Exception) -> NoReturn:
-    """Name the innermost part that can't be written."""
-    for key, alone, part in _parts(value):
-        reason = _error(group, alone)
-        if reason is not None:
-            _refuse(group, f"{slot}[{key!r}]", part, reason)
-    advice = "change it"
-    if slot.endswith("]"):
-        advice = f"change it, or delete it with del {slot}"
-    if isinstance(value, pd.Series) and _error(group, value.astype(str).to_frame()) is None:
-        advice = f"make it text with {slot} = {slot}.astype(str), or delete it with del {slot}"
-    raise ValueError(f"{slot} can't be written to a file ({error}): {advice}.") from error
-
-
-def _parts(value: Any) -> Iterator[tuple[Any, Any, Any]]:
-    """Key, the part with its key, and the part itself."""
-    if isinstance(value, pd.DataFrame):
-        for i, key in enumerate(value):
-            column = value.iloc[:, i].reset_index(drop=True)
-            yield key, column.to_frame(), column
-    elif isinstance(value, Mapping):
-        for key, part in value.items():
-            yield key, {key: part}, part

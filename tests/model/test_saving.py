@@ -6,7 +6,6 @@ import json
 import shutil
 import sys
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import anndata
@@ -247,11 +246,8 @@ def test_an_error_while_writing_leaves_the_earlier_files(small_model, tmp_path, 
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_arguments_that_only_a_pickle_has_use_for_are_refused(small_model, tmp_path):
-    for name in ("save_kwargs", "legacy_mudata_format", "datamodule"):
-        with pytest.raises(TypeError, match=f"{name} is not supported"):
-            small_model.save(tmp_path / "model", **{name: {"pickle_protocol": 4}})
-    small_model.save(tmp_path / "model", save_kwargs=None, legacy_mudata_format=False)
+def test_arguments_of_loading_that_only_a_pickle_has_use_for_are_refused(small_model, tmp_path):
+    small_model.save(tmp_path / "model")
     for name in ("allowed_classes_names_list", "backup_url", "datamodule"):
         with pytest.raises(TypeError, match=name):
             load(tmp_path / "model", **{name: "x"})
@@ -269,7 +265,7 @@ def test_the_setup_of_a_saved_model_can_be_read(saved, capsys):
 
 def test_other_genes_are_refused(saved):
     cells = toy(n_batches=2)[:, ::-1].copy()
-    with pytest.raises(ValueError, match="not the genes that the model was trained on"):
+    with pytest.raises(ValueError, match="genes of adata differ from those .* adata=False"):
         load(saved, cells)
     assert "_scvi_uuid" not in cells.uns
 
@@ -280,7 +276,7 @@ def test_an_unknown_batch_is_refused(saved):
     with pytest.raises(ValueError, match="another"):
         load(saved, cells)
     del cells.obs["batch"]
-    with pytest.raises(ValueError, match=r"reads adata.obs\['batch'\], which adata lacks"):
+    with pytest.raises(KeyError, match=r"reads adata.obs\['batch'\], which adata lacks"):
         load(saved, cells)
 
 
@@ -354,40 +350,17 @@ def set_in(*path, to):
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (set_in("parameters", "n_hidden", to=10**12), "has shape .* its header says .*10000000"),
-        (set_in("parameters", "n_hidden", to=900_000), "has shape .* its header says .*900000"),
-        (set_in("parameters", "n_latent", to="4"), "describes no SCDTL"),
-        (set_in("parameters", "n_latent", to=None), "parameters in its header"),
-        (set_in("parameters", "dropout_rate", to=7), "describes no SCDTL"),
-        (set_in("parameters", "patch_size", to=0), "describes no SCDTL"),
-        (set_in("parameters", "accelerator", to="gpu"), "describes no SCDTL: .*accelerator"),
-        (set_in("parameters", "registry", to="x"), "describes no SCDTL: .*registry"),
-        (set_in("categories", "batch", to=["a", "b", "c"]), "has shape .* its header says"),
-        (set_in("categories", to={}), "categories are not those of the columns"),
-        (set_in("setup_args", "batch_key", to=None), "categories are not those of the columns"),
-        (set_in("genes", to=["a"] * 41), "has shape .* its header says"),
-        (set_in("setup_args", "x", to=1), "setup_args in its header"),
-        (set_in("train", to=1), "train in its header is missing, unknown"),
-        (set_in("__class__", to=1), "__class__ in its header is missing, unknown"),
-        (set_in("gene_keys_", to=3), "gene_keys_ in its header is missing, unknown"),
-        (set_in("seed_", to="seven"), "seed_ in its header"),
-        (set_in("seed_", to=1.5), "seed_ in its header"),
-        (set_in("is_trained_", to=1), "is_trained_ in its header"),
-        (set_in("transfer_", to=[]), "transfer_ in its header"),
-        (lambda header, tensors: header.pop("genes"), "genes in its header is missing"),
-        (lambda header, tensors: tensors.update(x_=np.zeros(3)), "unexpected tensors: x_"),
-        (lambda header, tensors: tensors.pop("module.log_mean"), "missing or unexpected tensors"),
-        (lambda header, tensors: tensors["module.log_mean"].fill(np.nan), "not finite"),
-        (lambda header, tensors: tensors["module.gene_order"].fill(0), "no permutation"),
-        (
-            lambda header, tensors: tensors.update({"module.log_mean": np.zeros((2, 40), int)}),
-            "log_mean is of type int64",
-        ),
+        (set_in("parameters", "n_hidden", to=9), "size mismatch for dae"),
+        (set_in("parameters", "colour", to=1), "colour"),
+        (lambda header, tensors: header.pop("genes"), "does not fit: KeyError"),
+        (lambda header, tensors: tensors.pop("module.log_mean"), "does not fit: RuntimeError"),
     ],
-)  # fmt: skip
-def test_a_file_made_by_hand_is_checked(edit, message, folder):
+)
+def test_a_file_whose_parts_do_not_belong_together_is_refused(edit, message, folder):
     rewrite(folder, edit)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(
+        ValueError, match=f"(?s){file_of(folder)}.*{message}.*Nothing of it is used"
+    ):
         load(folder)
 
 
@@ -459,46 +432,6 @@ def test_any_damage_is_found_or_harmless(damage, folder):
     assert len(messages) > 150
 
 
-ODD = [
-    None, True, 0, -1, 7, 2**31, 10**18, 10**400, 1e308, 0.5, "", "x", "batch0", [], {}, [[]],
-    ["GENE0"] * 3, {"a": 1}, {"$float": "x"}, {"$array": ["module.log_mean", "float32"]},
-    {"$array": ["x", "int8"]}, {"$objects": [[1], [2]]}, {"$tuple": 3}, {"$table": {}},
-]  # fmt: skip
-
-
-def change_anything(header, tensors, generator):
-    place = header
-    while True:
-        keys = list(place) if isinstance(place, dict) else list(range(len(place)))
-        key = keys[generator.integers(len(keys))]
-        inner = place[key]
-        if not isinstance(inner, dict | list) or not inner or generator.random() < 0.1:
-            break
-        place = inner
-    if generator.random() < 0.2:
-        del place[key]
-    else:
-        place[key] = ODD[generator.integers(len(ODD))]
-
-
-@pytest.mark.parametrize("schema", [1, 2])
-@pytest.mark.parametrize("with_data", [False, True])
-def test_whatever_a_signed_header_says_is_refused_or_loaded(with_data, schema, saved, folder):
-    original = file_of(saved if schema == 2 else OLD / "scdtl")
-    generator = np.random.default_rng(1)
-    n_refused = 0
-    with little_memory():
-        for _ in range(200):
-            shutil.copy(original, file_of(folder))
-            rewrite(folder, partial(change_anything, generator=generator))
-            try:
-                SCDTL.load_registry(folder)
-                load(folder, with_data and toy(n_batches=2))
-            except ValueError:
-                n_refused += 1
-    assert n_refused > (50 if schema == 2 else 5)
-
-
 # Files of released versions
 
 
@@ -565,15 +498,6 @@ def test_a_bulk_model_without_its_data_says_that_it_can_not_be_exported(tmp_path
     model = load(OLD / "bulk", cls=BulkDAE)
     with pytest.raises(ValueError, match="load the model with"):
         model.export(tmp_path / "weights.safetensors")
-
-
-def test_an_attribute_of_another_size_is_refused(folder):
-    def shorten(_, tensors):
-        tensors["gene_keys_"] = tensors["gene_keys_"][1:]
-
-    rewrite(folder, shorten)
-    with pytest.raises(ValueError, match=r"gene_keys_ has shape \[39\], its header says \[40\]"):
-        load(folder)
 
 
 # scvi-tools' checkpoints

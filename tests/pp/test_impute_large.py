@@ -15,8 +15,9 @@ import pytest
 import scanpy as sc
 from scipy import sparse
 
-from scdtl.data import _counts
-from scdtl.model import _inference, _sample
+from scdtl import SCDTL
+from scdtl.data import _counts, _gene_order
+from scdtl.model import _inference
 from scdtl.pp import _layers, impute
 
 QUICK = {"bulk": None, "max_epochs": 1, "batch_size": 8, "verbose": False}
@@ -222,6 +223,26 @@ def many(adata):
     return cells
 
 
+@pytest.mark.filterwarnings("ignore:Changing the sparsity structure")
+def test_a_model_of_a_sample_knows_the_sums_of_all_cells_after_it_was_saved(
+    many, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(_gene_order, "MAX_CELLS", 40)
+    monkeypatch.setattr(_counts, "_CELLS_TO_SORT_OUT", 70)
+    many.write_h5ad(tmp_path / "many.h5ad")
+    backed = sc.read_h5ad(tmp_path / "many.h5ad", backed="r")
+    options = QUICK | {"train_kwargs": {"max_training_cells": 60}}
+    model = impute(backed, lazy=True, return_model=True, **options)
+    assert model.adata.n_obs < 300
+    model.save(tmp_path / "model", save_anndata=True)
+    loaded = SCDTL.load(tmp_path / "model", accelerator="cpu")
+    loaded.train(max_epochs=0, enable_progress_bar=False)
+    np.testing.assert_array_equal(loaded.module.log_mean, model.module.log_mean)
+    of_sample = SCDTL.load(tmp_path / "model", anndata.AnnData(many[:50].X, var=many.var[[]]))
+    of_sample.train(max_epochs=0, enable_progress_bar=False)
+    assert not np.array_equal(of_sample.module.log_mean, model.module.log_mean)
+
+
 @pytest.fixture(scope="module")
 def in_memory():
     """The results with bulk and without, once they are known."""
@@ -239,7 +260,7 @@ def test_a_sample_to_train_on_is_the_same_wherever_cells_are(
     monkeypatch.setattr(_counts, "_CELLS_TO_SORT_OUT", 70)
     monkeypatch.setattr(_counts, "_CELLS_PER_BLOCK", 20)
     for module in (
-        _sample,
+        _gene_order,
         _inference,
     ):  # what orders genes, and what silences them, are samples too
         monkeypatch.setattr(module, "MAX_CELLS", 40)

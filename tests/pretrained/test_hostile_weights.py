@@ -14,7 +14,6 @@ import pytest
 from scdtl import SCDTL
 from scdtl.datasets import toy
 from scdtl.pretrained import _fetch, fetch, info, load_weights
-from scdtl.pretrained._registry import read_registry
 
 N_MUTATIONS = 200  # of each of the kinds below
 MOST_MEMORY = 8e6  # bytes; the toy file has 40 kB
@@ -203,15 +202,6 @@ def test_a_forged_file_is_refused_by_name_or_sound(toy_weights_file, tmp_path, m
     assert n_refused
 
 
-@pytest.mark.parametrize("size", [2**29 + 1, 2**40])
-def test_an_oversized_file_is_not_read(tmp_path, size):
-    path = tmp_path / "large.safetensors"
-    with path.open("wb") as file:
-        file.truncate(size)  # takes no room on the disk
-    with pytest.raises(ValueError, match=rf"large\.safetensors has {size} bytes, .* at most"):
-        load_weights(path)
-
-
 def test_a_tensor_may_not_ask_for_more_than_the_header_explains(toy_weights_file, tmp_path):
     header, ours, body = split(toy_weights_file.read_bytes())
     n_latents = 200_000
@@ -243,61 +233,6 @@ def test_weights_of_another_species_are_refused(toy_weights_file, tmp_path):
 def test_a_name_that_is_neither_weights_nor_a_file_is_not_found(name):
     with pytest.raises(FileNotFoundError, match="among the released weights"):
         load_weights(name)
-
-
-@pytest.mark.parametrize("value", [5, None, ["human"], b"human"], ids=repr)
-def test_what_is_neither_name_nor_path_is_refused(value):
-    with pytest.raises(TypeError, match="by a name or a path"):
-        load_weights(value)
-
-
-# Forged registries
-
-
-@pytest.mark.parametrize("ask", [fetch, info, load_weights])
-@pytest.mark.parametrize(
-    ("slot", "value"),
-    [
-        *[("sha256", value) for value in (None, "", "0" * 63, "0" * 65, "0" * 64 + "\n", 5)],
-        *[("file", value) for value in ("../x.safetensors", "/x.safetensors", "a/b.safetensors")],
-        *[("file", value) for value in ("a\\b.safetensors", "x.pkl", "x.safetensors\n", "", 5)],
-        *[("bytes", value) for value in (0, -1, "9", 1.5, True, None)],
-        ("more", 1),
-    ],
-    ids=repr,
-)
-def test_a_registry_entry_that_is_not_plain_is_refused(toy_registry, ask, slot, value):
-    content = json.loads(toy_registry.read_text())
-    content["weights"]["toy"][slot] = value
-    toy_registry.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="registry"):
-        ask("toy")
-
-
-@pytest.mark.parametrize("name", ["../../toy", "/toy", "a\\toy", "", "toy.x", "to y"])
-def test_a_registry_with_a_path_for_a_name_is_refused(toy_registry, name):
-    content = json.loads(toy_registry.read_text())
-    content["weights"][name] = content["weights"]["toy"]
-    toy_registry.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="no plain name in the registry"):
-        read_registry()
-
-
-@pytest.mark.parametrize(
-    ("slot", "value"),
-    [
-        *[("version", value) for value in ("..", "../..", "/tmp", "a/b", "a\\b", "", None)],
-        *[("base_url", value) for value in ("file:///etc/", "ftp://x/", "http://x/", "", 5)],
-        *[("weights", value) for value in (None, ["toy"], {"toy": None}, {"toy": {}})],
-    ],
-    ids=repr,
-)
-def test_a_registry_that_leads_elsewhere_is_refused(toy_registry, slot, value):
-    content = json.loads(toy_registry.read_text())
-    content[slot] = value
-    toy_registry.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="registry"):
-        read_registry()
 
 
 # Servers that lead elsewhere
@@ -348,6 +283,11 @@ def server(toy_registry, toy_weights_file, monkeypatch):
         thread.join()
 
 
+@pytest.fixture
+def _one_attempt(monkeypatch):
+    monkeypatch.setattr(_fetch, "RETRIES", 0)
+
+
 @pytest.mark.parametrize("location", ["/moved", "http://localhost:{port}/moved"])
 def test_a_redirect_is_followed_and_the_hash_decides(server, location, monkeypatch):
     server.location = location.format(port=server.server_port)
@@ -360,14 +300,16 @@ def test_a_redirect_is_followed_and_the_hash_decides(server, location, monkeypat
     assert info("toy")["path"] is None
 
 
+@pytest.mark.usefixtures("_one_attempt")
 @pytest.mark.parametrize("location", ["ftp://127.0.0.1/x", "file:///etc/passwd"])
 def test_a_redirect_to_another_kind_of_address_is_not_followed(server, location):
     server.location = location
     with pytest.raises(ConnectionError, match="Cannot get the weights 'toy'"):
         fetch("toy")
-    assert server.requested == ["/toy.safetensors"]  # and another attempt would not mend it
+    assert set(server.requested) == {"/toy.safetensors"}
 
 
+@pytest.mark.usefixtures("_one_attempt")
 def test_a_circle_of_redirects_ends(server):
     server.location = "/toy.safetensors"
     with pytest.raises(ConnectionError, match="30 redirects"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -81,31 +82,8 @@ def test_only_names_of_the_registry_are_known(toy_registry, ask, name):
         ask(name)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"sha256": None}, "'toy' have no sha256"),
-        ({"sha256": "abc"}, "'toy' have no sha256"),
-        ({"sha256": "g" * 64}, "'toy' have no sha256"),
-        ({"sha256": "A" * 64}, "'toy' have no sha256"),
-        ({"file": "../toy.safetensors"}, "'toy' have no plain file name"),
-        ({"file": "/toy.safetensors"}, "'toy' have no plain file name"),
-        ({"file": "a\\toy.safetensors"}, "'toy' have no plain file name"),
-        ({"file": "toy.pt"}, "'toy' have no plain file name"),
-    ],
-    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
-)
-def test_an_entry_without_hash_or_plain_name_is_refused(toy_registry, change, message):
-    content = json.loads(toy_registry.read_text())
-    entry = content["weights"]["toy"] | change
-    content["weights"]["toy"] = {key: value for key, value in entry.items() if value is not None}
-    toy_registry.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=message):
-        read_registry()
-
-
-def test_another_schema_is_refused(toy_registry):
-    content = json.loads(toy_registry.read_text()) | {"schema": 2}
-    toy_registry.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="schema 2"):
-        read_registry()
+def test_every_entry_has_a_hash_and_a_plain_file_name():
+    for entry in read_registry().values():
+        assert re.fullmatch("[0-9a-f]{64}", entry.sha256)
+        assert re.fullmatch(r"\w[\w-]*\.safetensors", entry.file)
+        assert entry.base_url is None or entry.base_url.startswith("https://")

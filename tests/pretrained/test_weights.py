@@ -101,7 +101,6 @@ MISFITS = {
     "no header": ({"metadata": {"other": "{}"}}, "no scdtl header"),
     "no JSON": ({"metadata": {"scdtl": "{not json"}}, "no scdtl header"),
     "a list": ({"metadata": {"scdtl": "[1]"}}, "no scdtl header"),
-    "genes no list": ({"header": {"genes": "CD4"}}, "genes in its header is missing"),
     "a gene twice": ({"header": {"genes": ["CD4"] * 40}}, "no valid list of genes"),
     "few genes": (
         {"header": {"genes": ["CD4", "LYZ"], "ensembl_ids": ["", ""]}},

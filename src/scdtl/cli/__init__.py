@@ -7,8 +7,9 @@ import contextlib
 import logging
 import sys
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from scdtl import __version__
 from scdtl._settings import logger
 from scdtl.cli import _demo, _evaluate, _impute, _weights
 
@@ -45,24 +46,11 @@ def _parser() -> argparse.ArgumentParser:
         prog="scdtl",
         description="Impute scRNA-seq counts by deep transfer learning from bulk RNA-seq.",
     )
-    parser.add_argument("--version", action=_Version, help="show the version and exit")
+    parser.add_argument("--version", action="version", version=f"scdtl {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (_impute, _evaluate, _demo, _weights):
         command.add_to(commands)
     return parser
-
-
-class _Version(argparse.Action):
-    """``--version``, which looks the version up only when asked."""
-
-    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
-        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
-        from scdtl import __version__
-
-        print(f"scdtl {__version__}")
-        parser.exit()
 
 
 @contextlib.contextmanager

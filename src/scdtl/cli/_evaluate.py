@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from scdtl._files import written_whole
 from scdtl._settings import logger
 from scdtl.cli._input import add_data, arguments_of, read_bulk, read_data
-from scdtl.cli._output import add_overwrite, output_file
+from scdtl.cli._output import output_file
 from scdtl.tl.peers import NAMES
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def add_to(commands: Any) -> None:
     add("--max-epochs", type=int, metavar="N", help="of scdtl (default: by cells)")
     add("--html", type=Path, metavar="REPORT.html", help="write a report, one page")
     add("--csv", type=Path, metavar="SCORES.csv", help="write the table of scores")
-    add_overwrite(add)
+    add("--overwrite", action="store_true", help="replace output that exists")
     add("--quiet", action="store_true", help="say nothing but scores and errors")
     command.set_defaults(run=_run)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from scdtl._files import replace_folder, written_whole
 from scdtl._settings import logger
 from scdtl.cli._input import add_data, arguments_of, read_bulk, read_data, read_genes
-from scdtl.cli._output import add_overwrite, check_space, output_file
+from scdtl.cli._output import check_space, output_file
 
 if TYPE_CHECKING:
     import argparse
@@ -35,7 +35,7 @@ def add_to(commands: Any) -> None:
         metavar="OUT.h5ad|OUT.zarr",
         help="file or zarr store to write",
     )
-    add_overwrite(add)
+    add("--overwrite", action="store_true", help="replace output that exists")
     add(
         "--backed",
         action="store_true",

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from scdtl._files import is_zarr
+from scdtl._files import check_folder, is_zarr
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
-
-
-def add_overwrite(add: Callable[..., Any]) -> None:
-    """Add the argument of all commands that write."""
-    add("--overwrite", action="store_true", help="replace output that exists")
 
 
 def output_file(path: Path, *suffixes: str, options: argparse.Namespace) -> Path:
     """Absolute path to write to, after a check that it will be possible once the work is done."""
     if path.suffix not in suffixes:
         raise ValueError(f"output {path}: the name must end in {' or '.join(suffixes)}")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"output folder {path.parent} does not exist: make it first")
-    if not os.access(path.parent, os.W_OK):
-        raise PermissionError(f"output folder {path.parent} may not be written to")
+    check_folder(path.parent)
     if path.exists():
         _check_may_be_replaced(path, options)
     return path.resolve()

@@ -28,32 +28,26 @@ _NO_COUNTS = sparse.csr_matrix((0, 0), dtype=np.float32)
 
 @dataclass(frozen=True)
 class CountMatrix:
-    """The counts of an AnnData, wherever they are.
+    """The counts of an AnnData, wherever they are."""
 
-    Parameters
-    ----------
-    matrix
-        Cells × features: in memory, in a file, or a dask array.
-    name
-        What messages call it.
-    genes
-        For each feature whether it is a gene.
-    elsewhere
-        Says where else counts may be.
-    noise
-        As in :func:`scdtl.pp.impute`.
-    """
-
-    matrix: Any
-    name: str
-    genes: np.ndarray
-    elsewhere: Callable[[], str]
+    matrix: Any  # cells × features: in memory, in a file, or a dask array
+    name: str  # what messages call it
+    genes: np.ndarray  # for each feature whether it is a gene
+    elsewhere: Callable[[], str]  # says where else counts may be
     noise: Noise
 
     @property
     def in_memory(self) -> bool:
         """Whether they are a NumPy array or a SciPy matrix."""
         return isinstance(self.matrix, np.ndarray) or sparse.issparse(self.matrix)
+
+    def loaded(self) -> CountMatrix:
+        """The same in memory."""
+        if self.in_memory:
+            return self
+        matrix = self.matrix
+        in_memory = matrix.compute() if hasattr(matrix, "compute") else matrix[:]
+        return replace(self, matrix=in_memory)
 
     def checked(self) -> sparse.csr_matrix:
         """Counts of the genes, which are in memory."""
@@ -67,9 +61,8 @@ class CountMatrix:
         if self.noise != "auto":
             return self, Recognised(self.noise, "as asked for", {})
         some = cells_to_tell_by(self.matrix.shape[0]) if self.in_memory else slice(MAX_CELLS)
-        found = recognised(
-            evidence_of(replace(self, matrix=_in_memory(self.matrix[some])).checked())
-        )
+        sample = replace(self, matrix=self.matrix[some]).loaded()
+        found = recognised(evidence_of(sample.checked()))
         return replace(self, noise=found.noise), found
 
     @property
@@ -139,13 +132,8 @@ def read_sample(
 ) -> tuple[np.ndarray, sparse.csr_matrix, NDArray[np.float64]]:
     """Read all blocks once: positions and counts of chosen cells, and sums of all cells.
 
-    Parameters
-    ----------
-    choose
-        Positions of the cells to keep, sorted, given counts and batches. What it would choose of
-        all cells, it chooses of any part that they are in.
-    totals_of
-        Sums over cells, given counts, batches and the number of batches.
+    `choose` gives sorted positions of cells to keep, and `totals_of` sums over cells. What the
+    former would choose of all cells, it chooses of any part that they are in.
     """
     import dask
 
@@ -191,10 +179,6 @@ def gene_totals(counts: NDArray | sparse.spmatrix | sparse.sparray) -> NDArray[n
         block = by_cell[first : first + _CELLS_PER_BLOCK]
         total += np.ones(block.shape[0]) @ block
     return total
-
-
-def _in_memory(matrix: Any) -> Any:
-    return matrix.compute() if hasattr(matrix, "compute") else matrix
 
 
 def _checked(

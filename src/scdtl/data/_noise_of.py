@@ -58,15 +58,7 @@ def evidence_of(values: Any) -> dict[str, float]:
     n_stored = np.diff(counts.indptr)
     counts, n_stored = counts[n_stored > 0], n_stored[n_stored > 0]
     if not counts.nnz:
-        nothing = dict.fromkeys(("whole", "smallest", "ones", "typical"), 1.0)
-        return nothing | {
-            "n_values": 0.0,
-            "scaled": 0.0,
-            "n_rare": 0.0,
-            "spread": float("nan"),
-            "size": 0.0,
-            "alike": 0.0,
-        }
+        return {"n_values": 0.0, "whole": 1.0}
     data, starts = counts.data, counts.indptr[:-1]
     smallest = np.minimum.reduceat(data, starts)
     sizes = np.add.reduceat(data, starts)
@@ -100,9 +92,9 @@ def evidence_of(values: Any) -> dict[str, float]:
 
 def recognised(evidence: dict[str, float]) -> Recognised:
     """The noise model that the evidence speaks for."""
-    spread, ones, typical = (evidence[name] for name in ("spread", "ones", "typical"))
     if evidence["n_values"] < _MIN_VALUES:
         return Recognised("umi", "too few values to tell", evidence)
+    spread, ones, typical = (evidence[name] for name in ("spread", "ones", "typical"))
     is_panel = evidence["n_rare"] < _MIN_RARE_GENES
     if is_panel and evidence["whole"] < 1 and not evidence["scaled"]:
         is_reads, why = False, "fractions, of too few genes to tell what they are of"

@@ -13,8 +13,6 @@ from scdtl._constants import LAYER_ENDINGS
 from scdtl.data._noise_of import Recognised, check_noise, evidence_of, recognised
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from anndata import AnnData
     from scipy.sparse import csr_matrix
 
@@ -109,8 +107,6 @@ def canonical_csr(matrix: Any) -> csr_matrix:
 
 def count_matrix(adata: AnnData, layer: str | None) -> tuple[Any, str]:
     """The matrix that holds the counts, of whatever kind, and what messages call it."""
-    if layer is not None:
-        check_text("layer", layer)
     if layer is None:
         if adata.X is None:
             raise ValueError(f"adata.X is None. {other_matrices(adata, layer)}".rstrip())
@@ -169,24 +165,12 @@ def _may_hold_counts(matrix: Any) -> bool:
 
 def _extremes(values: np.ndarray) -> tuple[float, float, bool]:
     """Smallest and largest value (NaN if there is one) and whether all are whole numbers."""
-    smallest, largest, whole = np.inf, -np.inf, True
-    for block in _blocks(values):
-        low, high = float(block.min()), float(block.max())
-        smallest, largest = np.minimum(smallest, low), np.maximum(largest, high)
-        if whole and block.dtype.kind == "f":
-            whole = bool(np.array_equal(block, np.rint(block)))
-    if smallest > largest:
+    if not values.size:
         return 0.0, 0.0, True
-    return float(smallest), float(largest), whole
-
-
-def _blocks(values: np.ndarray) -> Iterator[np.ndarray]:
-    """Cut an array along its memory into pieces, so that a check takes little memory."""
-    if values.ndim > 1 and values.flags.f_contiguous:
-        values = values.T
-    rows = max(1, _BLOCK // max(1, values[:1].size))
-    for start in range(0, len(values), rows):
-        yield values[start : start + rows]
+    flat = np.asarray(values).ravel(order="K")
+    blocks = np.array_split(flat, 1 + flat.size // _BLOCK)  # so that it takes little memory
+    whole = flat.dtype.kind != "f" or all(np.array_equal(x, np.rint(x)) for x in blocks)
+    return float(flat.min()), float(flat.max()), whole
 
 
 def note_oddities(counts: csr_matrix, noise: str = "umi") -> None:
@@ -209,12 +193,6 @@ def note_oddities(counts: csr_matrix, noise: str = "umi") -> None:
                 "genes mean nothing: say noise='reads', or give UMI counts.",
                 found.why,
             )
-
-
-def check_text(name: str, value: object) -> None:
-    """Refuse what is no name."""
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be a name (str), not {value!r}.")
 
 
 def listed(names: Any, most: int = 5) -> str:

@@ -32,21 +32,12 @@ _DATE = re.compile(r"^X?\d{1,2}[-.](Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|
 
 
 class GeneName(NamedTuple):
-    """A name without what surrounds it.
+    """A name without what surrounds it."""
 
-    Attributes
-    ----------
-    symbol
-        The symbol, empty where there is only an Ensembl id.
-    ensembl_id
-        The Ensembl gene id without version, empty where there is none.
-    species
-        What the genome or the Ensembl id says: the name of a species, ``"other"`` for an id of
-        one that is not in ``species.toml``, or ``None`` for symbols, which say nothing.
-    """
-
-    symbol: str
-    ensembl_id: str
+    symbol: str  # empty where there is only an Ensembl id
+    ensembl_id: str  # without version; empty where there is none
+    # What genome or Ensembl id say: a species, "other" for the id of one that is not in
+    # species.toml, or None for symbols, which say nothing.
     species: str | None
 
     @property

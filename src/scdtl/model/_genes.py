@@ -18,7 +18,8 @@ def check_genes(adata: AnnData, trained_on: np.ndarray) -> None:
     if not np.array_equal(np.asarray(adata.var_names, dtype=str), trained_on.astype(str)):
         raise ValueError(
             "The genes of adata differ from those that the model was trained on, or are in "
-            "another order. Reorder them first: adata[:, model.get_var_names()].copy()."
+            "another order. Reorder them first: adata[:, model.get_var_names()].copy() (to load a "
+            "model, load it with adata=False for these names)."
         )
 
 

@@ -14,12 +14,12 @@ from scvi.model.base import BaseModelClass
 
 from scdtl._constants import REGISTRY_KEYS
 from scdtl.data._batches import batch_names
+from scdtl.data._gene_order import cells_for_order
 from scdtl.data._raw_counts import canonical_csr
 from scdtl.model._genes import columns_of
 from scdtl.model._mean_profile import masked_log_mean
 from scdtl.model._predict import Predictor
 from scdtl.model._query import Query, read_cells
-from scdtl.model._sample import cells_for_order
 from scdtl.model._scales import check_scale, on_scale
 from scdtl.model._silent import MAX_CELLS, cut_offs
 

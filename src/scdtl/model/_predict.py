@@ -12,8 +12,8 @@ import torch
 from scipy import sparse
 from tqdm.auto import tqdm
 
+from scdtl.data._gene_order import columns_at
 from scdtl.model._scales import on_scale
-from scdtl.module._gene_order import columns_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,32 +31,12 @@ _LEAST_CHANCE = 0.01
 class Predictor:
     """A trained network with what it takes to impute cells, and no data.
 
-    Parameters
-    ----------
-    module
-        Trained network, in evaluation mode.
-    position
-        For each gene of the counts its position among the module's genes.
-    columns
-        Positions among the module's genes of the genes wanted.
-    batch_size
-        Cells per minibatch.
-    scale, replace, own_counts, return_std, return_dropout, dropout_threshold
-        As in :meth:`scdtl.SCDTL.get_imputed_expression`.
-    untrusted
-        In the module's order, genes to leave as observed with ``replace="trusted"``.
-    cut_off
-        In the module's order, the rate (counts per 10,000) below which unobserved entries
-        become zero, and the result sparse.
-    target_batch
-        Batch as whose cells the rates are predicted.
-    place
-        What makes a layer of the values of the genes wanted; ``None`` leaves them as they are.
+    Options are those of :meth:`scdtl.SCDTL.get_imputed_expression`.
     """
 
-    module: SCDTLModule
-    position: np.ndarray
-    columns: np.ndarray
+    module: SCDTLModule  # in evaluation mode
+    position: np.ndarray  # of each gene of the counts among the module's genes
+    columns: np.ndarray  # positions among the module's genes of the genes wanted
     batch_size: int
     scale: Scale = "log1p"
     replace: Replace = "all"
@@ -64,10 +44,10 @@ class Predictor:
     return_std: bool = False
     return_dropout: bool = False
     dropout_threshold: float = 0.5
-    untrusted: np.ndarray | None = None
-    cut_off: torch.Tensor | None = None
+    untrusted: np.ndarray | None = None  # genes of the module to leave as observed
+    cut_off: torch.Tensor | None = None  # rate per 10,000 below which unobserved entries are 0
     target_batch: int | None = None
-    place: Callable[[Values], Values] | None = None
+    place: Callable[[Values], Values] | None = None  # makes a layer of the genes wanted
 
     def minibatches(
         self, counts: sparse.csr_matrix, batch_index: np.ndarray, verbose: bool = False

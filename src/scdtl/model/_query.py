@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,8 +12,8 @@ from scipy import sparse
 
 from scdtl.data._batches import batch_codes
 from scdtl.data._checks import check_anndata, check_has
+from scdtl.data._counts import find_counts
 from scdtl.data._features import genes_only
-from scdtl.data._raw_counts import canonical_csr, check_counts, count_matrix
 from scdtl.genes import MIN_MATCHED_FRACTION
 
 if TYPE_CHECKING:
@@ -29,27 +29,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Query:
-    """Cells that a model is asked about.
+    """Cells that a model is asked about."""
 
-    Parameters
-    ----------
-    counts
-        Counts, cells × genes of the model.
-    batch_index
-        Batch of each cell.
-    names
-        Names of the cells.
-    genes
-        Positions among the model's genes of those that the cells have, in their order.
-    module
-        The network; where genes are missing, one that masks them.
-    """
-
-    counts: sparse.csr_matrix
+    counts: sparse.csr_matrix  # cells × genes of the model
     batch_index: np.ndarray
     names: pd.Index
-    genes: np.ndarray
-    module: SCDTLModule
+    genes: np.ndarray  # positions among the model's genes of those that the cells have
+    module: SCDTLModule  # where genes are missing, one that masks them
 
     def of(self, indices: Sequence[int] | np.ndarray | None) -> Query:
         """The cells asked for, by position or by a mask; ``None`` asks for all."""
@@ -100,10 +86,8 @@ def read_cells(
         logger.warning(
             "%d genes of adata are unknown to the model and left out.", len(position) - len(known)
         )
-    matrix, called = count_matrix(adata, layer)
-    matrix = _in_memory(matrix)
-    check_counts(matrix, name=called, noise=noise)
-    counts = canonical_csr(matrix)
+    every = np.ones(adata.n_vars, dtype=bool)
+    counts = find_counts(adata, layer, every, noise).loaded().checked()
     if not np.array_equal(position, np.arange(len(names))):
         counts = counts[:, known]
         counts = sparse.csr_matrix(
@@ -112,12 +96,3 @@ def read_cells(
         )
         counts.sort_indices()
     return counts, batch_index, position[known]
-
-
-def _in_memory(matrix: Any) -> Any:
-    """The matrix itself, or what a file or a dask array holds."""
-    if isinstance(matrix, np.ndarray) or sparse.issparse(matrix):
-        return matrix
-    if hasattr(matrix, "compute"):
-        return matrix.compute()
-    return matrix[:]

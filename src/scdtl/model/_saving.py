@@ -17,11 +17,14 @@ from scvi.model.base import BaseModelClass
 from scvi.train import SaveCheckpoint
 
 from scdtl._compat import forget_anndata, one_process
+from scdtl._constants import SAMPLE_KEY
 from scdtl._files import written_whole
 from scdtl.data._batches import batch_codes, batch_names
 from scdtl.data._checks import check_anndata, check_has
 from scdtl.data._features import genes_only
-from scdtl.model._schema import FILE, check, columns, contents, read, registry_of, restore
+from scdtl.model._genes import check_genes
+from scdtl.model._schema import FILE, columns, contents, read, registry_of, restore
+from scdtl.pretrained._safetensors import Misfit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,7 +32,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 _FILE, _PICKLE, _ANNDATA = "model.safetensors", "model.pt", "adata.h5ad"
-_FOR_PICKLES_ONLY = ("save_kwargs", "legacy_mudata_format", "datamodule")
 
 
 class SavedAsData(BaseModelClass):
@@ -65,8 +67,8 @@ class SavedAsData(BaseModelClass):
         save_anndata
             Also write the data, to ``adata.h5ad``.
         **anndata_write_kwargs
-            Arguments of :meth:`~anndata.AnnData.write_h5ad`. Of scvi-tools' arguments,
-            ``save_kwargs``, ``legacy_mudata_format`` and ``datamodule`` are not supported.
+            Arguments of :meth:`~anndata.AnnData.write_h5ad`. Those of scvi-tools that are for
+            pickles, MuData and datamodules have no meaning here.
 
         Raises
         ------
@@ -74,9 +76,6 @@ class SavedAsData(BaseModelClass):
             If the directory exists and ``overwrite`` is not set, or the network has values that
             are not finite.
         """
-        for name in _FOR_PICKLES_ONLY:
-            if anndata_write_kwargs.pop(name, None):
-                raise TypeError(f"{name} is not supported by {type(self).__name__}.save.")
         if save_anndata and self.adata is None:
             raise ValueError("save_anndata=True needs a model that has data.")
         folder = Path(dir_path)
@@ -130,8 +129,9 @@ class SavedAsData(BaseModelClass):
             If there is no file.
         ValueError
             If there is only a pickle, which is never opened; if the file is damaged, or not a
-            model of this class; or if ``adata`` has other genes, an unknown batch, or lacks the
-            column or the layer of the setup.
+            model of this class; or if ``adata`` has other genes or an unknown batch.
+        KeyError
+            If ``adata`` lacks the column or the layer of the setup.
         """
         with one_process():
             torch_device = parse_device_args(
@@ -144,16 +144,14 @@ class SavedAsData(BaseModelClass):
         with FILE.refusing(path):
             header, tensors = read(path)
             if (name := header["model_name"]) != cls.__name__:
-                raise ValueError(
-                    f"{path} holds a {name}, not a {cls.__name__}: load it with {name}.load."
-                )
-            check(cls, header, tensors)
+                raise Misfit(f"holds a {name}, not a {cls.__name__}: load it with {name}.load")
         if adata is None:
             adata = _saved_anndata(path.with_name(f"{prefix or ''}{_ANNDATA}"))
-        cells = None if isinstance(adata, bool) else _set_up(cls, adata, header, path)
-        with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and not needed
-            model = cls(cells, registry_of(header), **header["parameters"])
-        restore(model, header, tensors)
+        cells = None if isinstance(adata, bool) else _set_up(cls, adata, header)
+        with FILE.refusing(path):
+            with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and not needed
+                model = cls(cells, registry_of(header), **header["parameters"])
+            restore(model, header, tensors)
         model.to_device(torch_device)
         model.module.eval()
         if cells is not None:
@@ -222,38 +220,28 @@ def _locate(folder: Path, prefix: str | None) -> Path:
     raise FileNotFoundError(f"{path} does not exist: no model was saved there.")
 
 
-def _set_up(cls: Any, adata: AnnData, header: dict[str, Any], path: Path) -> AnnData:
-    """Set data up as the file says, in an AnnData of their own: the user's stay as they are."""
+def _set_up(cls: Any, adata: AnnData, header: dict[str, Any]) -> AnnData:
+    """Set data up as the file says, in an AnnData of their own: the user's stay as they are.
+
+    It has counts and batches; these are names, whatever kind of values the columns hold.
+    """
     check_anndata(adata)
     cells = genes_only(adata)
-    if not np.array_equal(cells.var_names.astype(str), header["genes"]):
-        raise ValueError(
-            "adata.var_names are not the genes that the model was trained on, in the same order. "
-            "Load the model with adata=False and give it the data later, or sort and name their "
-            "genes like load_registry(dir_path) does."
-        )
-    try:
-        cells = _needed_of(cells, header)
-        cls.setup_anndata(cells, **header["setup_args"])
-    except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
-        problem = error.args[0] if error.args else error
-        raise ValueError(f"adata can't be set up as {path} says: {problem}") from error
-    return cells
-
-
-def _needed_of(adata: AnnData, header: dict[str, Any]) -> AnnData:
-    """Counts and batches; these are names, whatever kind of values the columns hold."""
+    check_genes(cells, np.asarray(header["genes"]))
     layer, keys = header["setup_args"]["layer"], columns(header["setup_args"])
-    check_has(adata, layer, keys.values())
-    obs = pd.DataFrame(index=adata.obs_names)
+    check_has(cells, layer, keys.values())
+    obs = pd.DataFrame(index=cells.obs_names)
     for field, key in keys.items():
         known = batch_names(header["categories"][field])
-        codes = batch_codes(adata.obs[key], key, known)
+        codes = batch_codes(cells.obs[key], key, known)
         obs[key] = pd.Categorical.from_codes(codes, pd.Index(known))
-    matrix = adata.X if layer is None else adata.layers[layer]
+    matrix = cells.X if layer is None else cells.layers[layer]
     matrix = matrix.tocsr() if sparse.issparse(matrix) else matrix
     at = {"X": matrix} if layer is None else {"layers": {layer: matrix}}
-    return anndata.AnnData(obs=obs, var=adata.var.copy(), **at)
+    uns = {key: cells.uns[key] for key in (SAMPLE_KEY,) if key in cells.uns}
+    own = anndata.AnnData(obs=obs, var=cells.var.copy(), uns=uns, **at)
+    cls.setup_anndata(own, **header["setup_args"])
+    return own
 
 
 def _saved_anndata(path: Path) -> AnnData | bool:

@@ -14,25 +14,18 @@ from scvi.data.fields import CategoricalObsField, LayerField
 from scvi.model.base import UnsupervisedTrainingMixin
 
 from scdtl._compat import check_one_device, forget_data_with, one_process, quiet_lightning
-from scdtl._constants import REGISTRY_KEYS
+from scdtl._constants import REGISTRY_KEYS, SAMPLE_KEY
 from scdtl._random import next_seed
+from scdtl.data._cell_order import sampled_cells
 from scdtl.data._checks import check_input
 from scdtl.data._features import refuse_other_features
-from scdtl.data._order import gene_keys, sampled_cells
+from scdtl.data._gene_order import gene_keys, in_network_order, network_order
 from scdtl.genes import warn_of_ambiguous
 from scdtl.model._bulk_weights import as_weights
 from scdtl.model._inference import ImputationModel
-from scdtl.model._sample import cells_for_order
 from scdtl.model._saving import SavedAsData, refuse_checkpoints_to_open
-from scdtl.model._transfer import (
-    architecture_of,
-    co_expression_order,
-    keys_in_bulk,
-    matches_of,
-    transfer,
-)
-from scdtl.model._trust import bulk_helps, calibrate, raise_noise_to_residuals, score
-from scdtl.module._gene_order import columns_at, gene_vectors, order_by_similarity
+from scdtl.model._transfer import architecture_of, keys_in_bulk, matches_of, transfer
+from scdtl.model._trust import calibrate, raise_noise_to_residuals, score, settle_bulk
 from scdtl.module._scdtl import SCDTLModule
 from scdtl.noise._multinomial import LOG_ZERO
 from scdtl.train._held_out import MAX_TRAINING_CELLS, HeldOutSplitter
@@ -41,8 +34,6 @@ from scdtl.train._plan import SCDTLTrainingPlan
 from scdtl.train._progress import TrainingBar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from anndata import AnnData
     from scipy import sparse
 
@@ -109,7 +100,6 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
     _training_plan_cls = SCDTLTrainingPlan
     _data_splitter_cls = HeldOutSplitter
     history_: dict | None
-    _totals_on_disk: np.ndarray | None = None  # where the model's own cells are a sample
 
     def __init__(
         self,
@@ -123,9 +113,10 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         n_models: int = 1,
         n_components: int = 0,
     ):
-        # Drawn once, for the first weights and for the split: molecules that were held out stay so
-        # when training goes on.
-        self.seed_ = next_seed()
+        # Once, for the first weights and for the split: molecules that were held out stay so when
+        # training goes on. A sample of larger data was drawn with it already.
+        sample = {} if adata is None else adata.uns.get(SAMPLE_KEY, {})
+        self.seed_ = int(sample["seed"]) if sample else next_seed()
         super().__init__(adata, registry)
         forget_data_with(self)
         stats = self.summary_stats
@@ -195,9 +186,16 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         """
         refuse_other_features(adata)
         noise = check_input(adata, layer=layer, batch_key=batch_key, noise=noise)[1].noise
+        cls._register(adata, layer, batch_key, noise, **kwargs)
+
+    @classmethod
+    def _register(
+        cls, adata: AnnData, layer: str | None, batch_key: str | None, noise: Noise, **kwargs
+    ) -> None:
+        """Register counts and batches that were checked."""
         setup_method_args = cls._get_setup_method_args(**locals())
         fields = [
-            LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=False),  # checked above
+            LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=False),  # not checked again
             CategoricalObsField(REGISTRY_KEYS.BATCH_KEY, batch_key),
         ]
         manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)
@@ -238,12 +236,9 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         position = matches.position
         warn_of_ambiguous(list(self.get_var_names()), matches)
         self.gene_keys_ = keys_in_bulk(weights, self.get_var_names(), matches)
-        self._set_gene_order(
-            lambda genes, counts: co_expression_order(weights, position[genes], counts)
-        )
-        order = self.module.gene_order.numpy()
-        measured = (self.module.noise.log_mean(self._totals()) > LOG_ZERO).any(0)[order]
-        transfer(weights, position[order], measured, self.module)
+        rank = np.argsort(weights.tensors["gene_order"])
+        self._sort_genes(np.where(position >= 0, rank[position], -1))
+        transfer(weights, position[self.module.gene_order.numpy()], self.module)
         self.module.bulk_latents.copy_(
             torch.from_numpy(np.resize(weights.tensors["latents"], self.module.bulk_latents.shape))
         )
@@ -256,10 +251,9 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             "matched_by": matches.counts,
         }
 
-    def _drop_bulk_that_misleads(self, split: HeldOutSplitter) -> None:
+    def _drop_bulk_that_misleads(self) -> None:
         """Start from scratch where bulk does not predict the cells at hand."""
-        self.module.eval()
-        self.transfer_["dropped"] = not bulk_helps(self.module, split)
+        self.transfer_["dropped"] = not self.transfer_.get("helps", True)
         if not self.transfer_["dropped"]:
             return
         self.module.start_without_bulk()
@@ -270,37 +264,17 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             self.module.noise.unit,
         )
 
-    def _sorted_by_key(self, cells: np.ndarray) -> sparse.csr_matrix:
-        """Counts of some cells, genes sorted by key.
+    def _sort_genes(self, bulk_rank: np.ndarray | None = None) -> None:
+        """Bring the module's genes into the order of bulk, or that of the data."""
+        cells = self._registered()
+        has_counts = (self.module.noise.log_mean(self._totals(*cells)) > LOG_ZERO).any(0).numpy()
+        order = network_order(*cells, self.gene_keys_, has_counts, bulk_rank)
+        self.module.gene_order.copy_(torch.from_numpy(order))
 
-        What is computed of these does not depend on the order of the genes in the data.
-        """
-        rank = np.argsort(np.argsort(self.gene_keys_))
-        counts = columns_at(self._registered()[0][cells], rank)
-        counts.sum_duplicates()
-        return counts
-
-    def _set_gene_order(
-        self, order_of: Callable[[np.ndarray, sparse.csr_matrix], np.ndarray]
-    ) -> None:
-        """Sort the module's genes; those without counts come last.
-
-        ``order_of`` sorts the others, given their positions and the counts of some cells.
-        """
-        by_key = np.argsort(self.gene_keys_)
-        log_mean = self.module.noise.log_mean(self._totals())
-        has_counts = (log_mean > LOG_ZERO).any(0).numpy()[by_key]
-        cells = cells_for_order(*self._registered(), self.gene_keys_)
-        genes = by_key[has_counts]
-        sample = self._sorted_by_key(cells)[:, has_counts]
-        order = [genes[order_of(genes, sample)], by_key[~has_counts]]
-        self.module.gene_order.copy_(torch.from_numpy(np.concatenate(order)))
-
-    def _totals(self) -> np.ndarray:
-        """The noise model's sums over all cells, those on disk included."""
-        if self._totals_on_disk is not None:
-            return self._totals_on_disk
-        counts, batch_index = self._registered()
+    def _totals(self, counts: sparse.csr_matrix, batch_index: np.ndarray) -> np.ndarray:
+        """The noise model's sums over all cells, those that the model's are a sample of."""
+        if SAMPLE_KEY in self.adata.uns:
+            return self.adata.uns[SAMPLE_KEY]["totals"]
         noise = self.module.noise
         return noise.totals(noise.prepared(counts), batch_index, self.summary_stats.n_batch)
 
@@ -363,7 +337,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             max_epochs = -(-self.module.noise.max_steps // steps_per_epoch)
         if max_epochs > 0:
             if self.transfer_ and not self.history_:
-                self._drop_bulk_that_misleads(split)
+                self._drop_bulk_that_misleads()
             every = max(1, round(_STEPS_PER_VALIDATION / steps_per_epoch))
             # Few cells are soon known by heart: smaller steps let the held-out molecules say when.
             pace = float(np.clip(split.n_train / _CELLS_AT_FULL_LR, _MIN_LR_FRACTION, 1))
@@ -392,17 +366,17 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
     ) -> HeldOutSplitter:
         """Draw the cells to train on and hold out a part of each."""
         if self._is_fresh:
-            self._set_gene_order(lambda _, counts: order_by_similarity(gene_vectors(counts)))
-        n_batch, counts_and_batch = self.summary_stats.n_batch, self._registered()
+            self._sort_genes()
+        counts, batch_index = self._registered()
+        n_batch = self.summary_stats.n_batch
         cells = sampled_cells(
-            *counts_and_batch, self.gene_keys_, self.seed_, max_training_cells, n_batch
+            counts, batch_index, self.gene_keys_, self.seed_, max_training_cells, n_batch
         )
-        by_key = self._sorted_by_key(cells)
-        drawn = columns_at(by_key, self._gene_position()[np.argsort(self.gene_keys_)])
+        order = self.module.gene_order.cpu().numpy()
         return self._data_splitter_cls(
             type(self.module.noise),
-            drawn,
-            counts_and_batch[1][cells],
+            in_network_order(counts[cells], self.gene_keys_, order),
+            batch_index[cells],
             batch_size,
             held_out_fraction,
             self.seed_,
@@ -419,6 +393,8 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         elif not self.history_:
             self.module.start_others()
         noise.start(*split.held_out_parts())
+        if self.transfer_ and "helps" not in self.transfer_ and not self.is_trained_:
+            self.transfer_["helps"] = settle_bulk(self.module, split)
 
     @property
     def _is_fresh(self) -> bool:
@@ -477,7 +453,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             "gene_deviance_explained": by_gene[position],
             "trusted_genes": trusted[position],
         }
-        totals = self._totals()[..., self.module.gene_order.cpu().numpy()]
+        totals = self._totals(*self._registered())[..., self.module.gene_order.cpu().numpy()]
         self.module.log_mean.copy_(self.module.noise.log_mean(totals))
         raise_noise_to_residuals(self.module, split)
         self.is_trained_ = True

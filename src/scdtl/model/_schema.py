@@ -12,14 +12,7 @@ import torch
 from scdtl._constants import REGISTRY_KEYS
 from scdtl.data._batches import plain_batches
 from scdtl.model._schema_1 import attributes_and_network
-from scdtl.pretrained._safetensors import (
-    FileKind,
-    Misfit,
-    Spec,
-    check_header,
-    check_tensors,
-    sha256_of,
-)
+from scdtl.pretrained._safetensors import FileKind, Misfit, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,37 +24,20 @@ FILE = FileKind(
     (1, 2),
     "copy it again from where it was saved, or train the model again and save it.",
 )
-_HEADER: dict[str, Any] = {
-    "schema": int,
-    "model_name": str,
-    "versions": dict[str, str],
-    "genes": list[str],
-    "n_obs": int,
-    "setup_args": dict[str, str | None],
-    "categories": dict[str, list[bool | int | float | str]],  # of the columns in setup_args
-    "parameters": dict[str, bool | int | float | str],
-    # Attributes of the model; None where it has none.
-    "is_trained_": bool | None,
-    "run_id_": str | None,
-    "run_name_": str | None,
-    "seed_": int | None,
-    "transfer_": dict[str, bool | int | str | dict[str, int]] | None,
-    "training_end_": dict[str, int | str] | None,
+# Attributes of the model; None where it has none.
+_ATTRIBUTES = ("is_trained_", "run_id_", "run_name_", "seed_", "transfer_", "training_end_")
+# Arrays beside the network and the history of training, where there are.
+_ARRAYS: dict[str, type] = {
+    "gene_keys_": np.uint64,
+    "in_bulk_": np.bool_,
+    "held_out_.gene_deviance_explained": np.float32,
+    "held_out_.trusted_genes": np.bool_,
+    "held_out_.deviance_explained": np.float64,
+    "train_indices_": np.int64,
+    "validation_indices_": np.int64,
+    "test_indices_": np.int64,
 }
-_ATTRIBUTES = [name for name in _HEADER if name.endswith("_")]
-_ARRAYS: dict[str, tuple[type, list[str]]] = {
-    "gene_keys_": (np.uint64, ["genes"]),
-    "in_bulk_": (np.bool_, ["genes"]),
-    "held_out_.gene_deviance_explained": (np.float32, ["genes"]),
-    "held_out_.trusted_genes": (np.bool_, ["genes"]),
-    "held_out_.deviance_explained": (np.float64, []),
-    "train_indices_": (np.int64, ["cells"]),
-    "validation_indices_": (np.int64, ["cells"]),
-    "test_indices_": (np.int64, ["cells"]),
-}
-"""Type and axes of the arrays beside the network and the history of training, where there are."""
 _NETWORK, _HISTORY, _HELD_OUT = "module.", "history_.", "held_out_."
-_WRONG = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 def contents(model: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -101,7 +77,7 @@ def _as_data(
     held_out = attributes.get("held_out_", {})
     arrays = attributes | {_HELD_OUT + key: value for key, value in held_out.items()}
     tensors = dict(network)
-    for name, (dtype, _) in _ARRAYS.items():
+    for name, dtype in _ARRAYS.items():
         if arrays.get(name) is not None:
             tensors[name] = np.asarray(arrays[name], dtype, order="C")
     for name, table in (attributes["history_"] or {}).items():
@@ -116,14 +92,8 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     if header.pop("sha256", None) != sha256_of(header, tensors):
         raise Misfit("is damaged: its checksum is wrong")
     if header["schema"] == 1:
-        try:
-            old = attributes_and_network(header, tensors)
-            header, tensors = _as_data(*old, header["var_names"], header["versions"])
-        except _WRONG as error:
-            raise Misfit(f"does not fit: {error!r:.200}") from error
-    check_header(header, _HEADER)
-    if header["categories"].keys() != columns(header["setup_args"]).keys():
-        raise Misfit("does not fit: its categories are not those of the columns in setup_args")
+        old = attributes_and_network(header, tensors)
+        header, tensors = _as_data(*old, header["var_names"], header["versions"])
     if header["model_name"] == "SCDTL":
         # What it was when no file said so.
         header["parameters"] = {"n_levels": 3, "n_components": 0} | header["parameters"]
@@ -134,28 +104,6 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return header, tensors
 
 
-def check(cls: Any, header: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
-    """Refuse what no model of the class says."""
-    try:
-        # Its first weights are drawn, but take no memory.
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            network = cls(None, registry_of(header), **header["parameters"]).module.state_dict()
-    except _WRONG as error:
-        raise Misfit(f"does not fit: its header describes no {cls.__name__}: {error}") from error
-    expected: dict[str, Spec] = {
-        _NETWORK + name: (tuple(value.shape), "f" if value.is_floating_point() else "i")
-        for name, value in network.items()
-    }
-    sizes = {"genes": len(header["genes"]), "cells": None}
-    for name in tensors:
-        if name in _ARRAYS:
-            dtype, axes = _ARRAYS[name]
-            expected[name] = tuple(sizes[axis] for axis in axes), np.dtype(dtype).kind
-        elif name.startswith(_HISTORY):
-            expected[name] = (None, 2), "f"
-    check_tensors(tensors, expected, finite=_NETWORK)
-
-
 def restore(model: Any, header: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
     """Give a new model what the file says beyond its parameters and its data."""
     values: dict[str, Any] = {name: header.get(name) for name in _ATTRIBUTES}
@@ -163,7 +111,7 @@ def restore(model: Any, header: dict[str, Any], tensors: dict[str, np.ndarray]) 
     history: dict[str, pd.DataFrame] = {}
     held_out: dict[str, Any] = {}
     for name, value in tensors.items():
-        group, _, key = name.partition(".")
+        key = name.partition(".")[2]
         if name.startswith(_NETWORK):
             network[key] = torch.from_numpy(value)
         elif name.startswith(_HISTORY):
@@ -171,8 +119,8 @@ def restore(model: Any, header: dict[str, Any], tensors: dict[str, np.ndarray]) 
             history[key] = pd.DataFrame({key: value[:, 1].astype(object)}, epochs)
         elif name.startswith(_HELD_OUT):
             held_out[key] = value if value.ndim else value.item()
-        else:
-            values[group] = value
+        elif name in _ARRAYS:
+            values[name] = value
     values |= {"history_": history or None, "held_out_": held_out or None}
     for name, value in values.items():
         if value is not None:

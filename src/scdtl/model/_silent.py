@@ -28,22 +28,17 @@ def cut_offs(
     fine histogram of the rates' logarithm, rounded down, so that memory does not grow with the
     number of cells.
     """
-    unobserved: torch.Tensor | None = None
+    unobserved, total = torch.zeros((), dtype=torch.float64), torch.zeros(())
     for counts, per_10k in blocks:
         n_genes = counts.shape[1]
-        if unobserved is None:
-            unobserved = counts.new_zeros(n_genes * _N_BINS, dtype=torch.float64)
-            total = counts.new_zeros(n_genes, dtype=torch.float64)
         expected = (per_10k * counts.sum(1, keepdim=True)).double()
         position = (per_10k.log() - _LOWEST) * (_N_BINS / (_HIGHEST - _LOWEST))
         bins = position.clamp(0, _N_BINS - 1).long()
         bins += _N_BINS * torch.arange(n_genes, device=bins.device)
-        unobserved += torch.bincount(
+        unobserved = unobserved + torch.bincount(
             bins.ravel(), (expected * (counts == 0)).ravel(), minlength=n_genes * _N_BINS
         )
-        total += expected.sum(0)
-    if unobserved is None:
-        raise ValueError("no cells to take rates from.")
+        total = total + expected.sum(0)
     lost = unobserved.view(-1, _N_BINS).cumsum(1)
     n_bins = (lost <= false_zero_rate * total[:, None]).sum(1)
     edges = torch.exp(_LOWEST + n_bins * ((_HIGHEST - _LOWEST) / _N_BINS))

@@ -8,6 +8,7 @@ import torch
 
 from scdtl._constants import REGISTRY_KEYS
 from scdtl.noise import Tally
+from scdtl.noise._multinomial import LOG_ZERO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,14 +20,16 @@ if TYPE_CHECKING:
     from scdtl.train._held_out import HeldOutSplitter
 
 _MIN_CELLS_TO_JUDGE = 10
+_DAE_BESIDE_CO_EXPRESSION = 0.5  # both say much the same
+_GAIN_OF_CO_EXPRESSION = 1.1
 
 
 @torch.inference_mode()
 def calibrate(module: SCDTLModule, split: HeldOutSplitter, fit_scale: bool) -> None:
     """Fit the noise, and for a network that was not trained one factor for all log-ratios."""
     if fit_scale:
-        ratios = _validation_ratios(module, split)
-        module.log_ratio_scale.fill_(module.noise.best_scale(*ratios))
+        log_ratios, _, *others = _judged(module, split)
+        module.log_ratio_scale.fill_(module.noise.best_scale(log_ratios, *others))
     module.noise.fit(_scores(module, split))
 
 
@@ -66,26 +69,47 @@ def raise_noise_to_residuals(module: SCDTLModule, split: HeldOutSplitter) -> Non
     module.noise.raise_to_residuals(_scores_of_all(module, split))
 
 
-@torch.inference_mode()
-def bulk_helps(module: SCDTLModule, split: HeldOutSplitter) -> bool:
-    """Whether what came from bulk, before any training, predicts held-out data.
+@torch.no_grad()
+def settle_bulk(module: SCDTLModule, split: HeldOutSplitter) -> bool:
+    """Settle how bulk speaks, before any training, and tell whether it predicts held-out data.
 
-    One factor for all log-ratios is fitted on one half of the validation cells; the other half
-    tells by how much the prediction beats the mean profile. Weights whose genes were shuffled
-    gain up to 0.0045 nats per molecule on the data sets of the benchmark, the real ones at least
-    0.0084. With fewer than 10 cells little can be told, and bulk has the benefit of the doubt.
+    That is by DAE and co-expression, or by the DAE alone where co-expression gains next to
+    nothing: in very shallow cells. Weights whose genes were shuffled gain up to 0.0045 nats per
+    molecule on the data sets of the benchmark, the real ones at least 0.0084. With fewer than 10
+    cells little can be told, and bulk has the benefit of the doubt.
     """
-    ratios = _validation_ratios(module, split)
-    if len(ratios[0]) < _MIN_CELLS_TO_JUDGE:
-        return True
+    module.eval()
+    module.co_expression.regress_on((module.log_mean > LOG_ZERO).any(0))
+    log_ratios, by_co_expression, log_mean, held_out = _judged(module, split)
+    both = log_ratios - (1 - _DAE_BESIDE_CO_EXPRESSION) * (log_ratios - by_co_expression)
+    gain_of_both = _gain(module, both, log_mean, held_out)
+    gain_alone = _gain(module, log_ratios - by_co_expression, log_mean, held_out)
+    can_be_told = len(held_out) >= _MIN_CELLS_TO_JUDGE
+    if can_be_told and gain_of_both < _GAIN_OF_CO_EXPRESSION * gain_alone:
+        module.co_expression.clear()
+    elif by_co_expression.any():
+        for parameter in module.dae.decoder.genes.parameters():
+            parameter.mul_(_DAE_BESIDE_CO_EXPRESSION)
+    module.start_others()
+    return not can_be_told or max(gain_of_both, gain_alone) > module.noise.min_gain
+
+
+def _gain(
+    module: SCDTLModule, log_ratios: torch.Tensor, log_mean: torch.Tensor, held_out: torch.Tensor
+) -> float:
+    """Share of the loss by which a prediction beats the mean profile.
+
+    One factor for all log-ratios is fitted on one half of the cells; the other half tells.
+    """
+    ratios = log_ratios, log_mean, held_out
     gain = total = 0.0
     for fold in (0, 1):
         fitted, judged = slice(fold, None, 2), slice(1 - fold, None, 2)
         scale = module.noise.best_scale(*(part[fitted] for part in ratios))
-        log_ratios, log_mean, held_out = (part[judged] for part in ratios)
-        gained, over = module.noise.gain(scale * log_ratios, log_mean, held_out)
+        of_half, *others = (part[judged] for part in ratios)
+        gained, over = module.noise.gain(scale * of_half, *others)
         gain, total = gain + float(gained), total + float(over)
-    return gain > module.noise.min_gain * total
+    return gain / max(total, 1e-12)
 
 
 def _scores(module: SCDTLModule, split: HeldOutSplitter) -> Iterator[Minibatch]:
@@ -104,18 +128,16 @@ def _scores_of_all(
         yield module.predicted(counts, batch), counts
 
 
-def _validation_ratios(
-    module: SCDTLModule, split: HeldOutSplitter
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Log-ratios, log mean profile and held-out data of the validation cells."""
+def _judged(module: SCDTLModule, split: HeldOutSplitter) -> tuple[torch.Tensor, ...]:
+    """Log-ratios, the part of co-expression, log mean profile and held-out data of some cells."""
     parts = []
-    for minibatch in split.val_dataloader():
+    for minibatch in split.judgement_dataloader():
         counts, held_out, batch = _on_device(module, minibatch)
         log_ratios = module.log_ratios(counts, batch, batch)
+        by_co_expression = module.co_expression(module.deviation(counts, batch))
         log_mean = module.batch_log_mean(batch).expand_as(log_ratios)
-        parts.append((log_ratios, log_mean, held_out))
-    log_ratios, log_mean, held_out = (torch.cat(part) for part in zip(*parts, strict=True))
-    return log_ratios, log_mean, held_out
+        parts.append((log_ratios, by_co_expression, log_mean, held_out))
+    return tuple(torch.cat(part) for part in zip(*parts, strict=True))
 
 
 def _on_device(

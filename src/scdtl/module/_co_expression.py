@@ -72,10 +72,9 @@ class CoExpression(nn.Module):
         self.register_buffer("loadings", torch.zeros(n_genes, n_components))
         self.register_buffer("solve", torch.zeros(n_components, n_components))
 
-    def start(self, loadings: torch.Tensor, measured: torch.Tensor) -> None:
-        """Take loadings, and regress on the genes that are measured."""
-        self.loadings.copy_(loadings)
-        self.solve.copy_(ridge_inverse(loadings[measured], RIDGE))
+    def regress_on(self, measured: torch.Tensor) -> None:
+        """Fit the regression on the genes that are measured."""
+        self.solve.copy_(ridge_inverse(self.loadings[measured], RIDGE))
 
     def clear(self) -> None:
         """Predict nothing."""

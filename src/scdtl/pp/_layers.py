@@ -29,27 +29,13 @@ _BLOCKS_PER_THREAD = 4
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network predicts of all cells.
-
-    Parameters
-    ----------
-    predictor
-        Trained network, which gives layers.
-    cells
-        All cells.
-    library_size
-        Library size of the result per cell; ``None`` for the cell's own.
-    n_features
-        Columns of the layers.
-    layers
-        Endings of the layers' names; whether they are sparse.
-    """
+    """What a network predicts of all cells."""
 
     predictor: Predictor
     cells: Cells
-    library_size: np.ndarray | None
-    n_features: int
-    layers: dict[str, bool]
+    library_size: np.ndarray | None  # of the result per cell; None for the cell's own
+    n_features: int  # columns of the layers
+    layers: dict[str, bool]  # endings of the layers' names; whether they are sparse
 
     def in_memory(self, verbose: bool) -> tuple[list[Any], np.ndarray]:
         """Layers and latent."""

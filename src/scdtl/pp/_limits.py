@@ -45,15 +45,10 @@ def check_place(
         )
     # Of chosen genes the layer has an index beside each value.
     n_columns, n_bytes = (shape[1], 4) if genes is None else (len(genes), 8)
-    check_memory(shape[0], n_columns, n_bytes * n_dense)
-
-
-def check_memory(n_cells: int, n_genes: int, bytes_per_entry: int) -> None:
-    """Refuse a layer that is larger than the memory that is left."""
-    size, left = n_cells * n_genes * bytes_per_entry, memory_left()
+    size, left = shape[0] * n_columns * n_bytes * n_dense, memory_left()
     if size > left:
         raise MemoryError(
-            f"The imputed values of {n_cells:,} cells × {n_genes:,} genes take "
+            f"The imputed values of {shape[0]:,} cells × {n_columns:,} genes take "
             f"{size / 2**30:.1f} GiB, and {left / 2**30:.1f} GiB of memory are left: write them "
             "to a file with out='imputed.zarr', have them computed when they are looked at with "
             "lazy=True, or impute fewer genes with genes=[...]."

@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Mapping
 from importlib.metadata import version
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ import pandas as pd
 from scdtl.genes import in_words
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scipy import sparse
 
     from scdtl.data._noise_of import Recognised
@@ -83,9 +86,10 @@ def report(model: SCDTL, n_cells: int, recognised: Recognised) -> None:
     )
 
 
-def recorded(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of a call in a form that .h5ad and .zarr can keep, without those of its run."""
-    named = {name: value for name, value in arguments.items() if name not in _OF_ITS_RUN}
+def recorded(function: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a function in a form that files can keep, without those of its run."""
+    names = [name for name in signature(function).parameters if name not in _OF_ITS_RUN]
+    named = {name: values[name] for name in names}
     bulk = named["bulk"]
     if bulk is None or isinstance(bulk, str | Path):
         named["bulk"] = "none" if bulk is None else str(bulk)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import logging
-import os
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,18 +12,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from anndata import AnnData
+from scipy import sparse
 
 from scdtl._compat import layer_names
 from scdtl._constants import LAYER_ENDINGS
-from scdtl._files import written_whole
+from scdtl._files import check_folder, written_whole
 from scdtl._writable import make_writable, nullable_strings
 from scdtl.pp._layers import in_turn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from os import PathLike
 
     import dask.array
-    from scipy import sparse
 
     from scdtl.pp._layers import Prediction
 
@@ -50,28 +50,11 @@ def require(*packages: str) -> None:
 class Store:
     """A zarr store while it is written: in a folder ``*.partial``, moved out once it is whole.
 
-    Parameters
-    ----------
-    path
-        Where the store will be.
-    adata
-        As in :func:`scdtl.pp.impute`; all of it but earlier results will be in the store.
-    key_added
-        Name of the results.
-
-    Raises
-    ------
-    ValueError, FileNotFoundError, PermissionError
-        If the path is taken or can't be written to, or a part of `adata` can't be written.
-
-    Notes
-    -----
-    Beside the growing store, the folder holds the trained model and ``progress.json``: what call
-    it is, and how many blocks are written. A block counts once it is recorded there; all others
-    are written again.
+    Beside it, the folder holds the trained model and ``progress.json``: what call it is, and how
+    many blocks are written. A block counts once it is recorded there; others are written again.
     """
 
-    def __init__(self, path: str | os.PathLike, adata: AnnData, key_added: str):
+    def __init__(self, path: str | PathLike[str], adata: AnnData, key_added: str):
         self.path = Path(path).absolute()
         self.key_added = key_added
         self.partial = self.path.with_name(f"{self.path.name}.partial")
@@ -82,10 +65,7 @@ class Store:
             raise ValueError(f"out= writes a zarr store: name it {self.path.stem}.zarr.")
         if self.path.exists():
             raise ValueError(f"{self.path} exists already: delete it first, or name another out.")
-        if not self.path.parent.is_dir():
-            raise FileNotFoundError(f"folder {self.path.parent} does not exist: make it first.")
-        if not os.access(self.path.parent, os.W_OK):
-            raise PermissionError(f"folder {self.path.parent} may not be written to.")
+        check_folder(self.path.parent)
         if self.partial.exists():
             own = {self.path.name, _MODEL, _PROGRESS}
             if not {entry.name for entry in self.partial.iterdir()} <= own:
@@ -197,6 +177,7 @@ class Store:
         """Impute and write the blocks that are not written yet, then name the store."""
         import dask
         import zarr
+        from anndata.io import sparse_dataset
 
         assert self.n_done is not None
         root = self._open()
@@ -215,7 +196,7 @@ class Store:
             for n_done, to_append in in_turn(tasks, n_done=self.n_done, verbose=verbose):
                 for block in to_append:
                     for name, rows in block.items():
-                        _append(root[name], rows)
+                        sparse_dataset(root[name]).append(rows)
                 self._record(n_done)
             self._finish()
         except BaseException:
@@ -297,29 +278,18 @@ def _write_block(
     return to_append
 
 
-def _make_array(
-    root: Any,
-    name: str,
-    shape: tuple[int, ...],
-    chunks: tuple[int, ...],
-    dtype: Any = np.float32,
-) -> None:
-    array = root.create_array(name, shape=shape, chunks=chunks, dtype=dtype, fill_value=0)
+def _make_array(root: Any, name: str, shape: tuple[int, ...], chunks: tuple[int, ...]) -> None:
+    array = root.create_array(name, shape=shape, chunks=chunks, dtype=np.float32, fill_value=0)
     array.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
 
 
-# The format of sparse matrices: https://anndata.readthedocs.io/en/latest/fileformat-prose.html
-
-
 def _make_csr(root: Any, name: str, n_genes: int) -> None:
-    """A matrix without rows. AnnData's own writer would make chunks of one entry."""
-    group = root.create_group(name)
-    group.attrs.update(
-        {"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": [0, n_genes]}
-    )
-    for part, dtype in {"data": np.float32, "indices": np.int32, "indptr": np.int64}.items():
-        size = int(part == "indptr")
-        _make_array(group, part, (size,), (_ENTRIES_PER_CHUNK,), dtype)
+    """A matrix without rows."""
+    from anndata.io import write_elem
+
+    empty = sparse.csr_matrix((0, n_genes), dtype=np.float32)
+    empty.indptr = empty.indptr.astype(np.int64)
+    write_elem(root, name, empty, dataset_kwargs={"chunks": (_ENTRIES_PER_CHUNK,)})
 
 
 def _cut_back(group: Any, n_rows: int) -> None:
@@ -329,9 +299,3 @@ def _cut_back(group: Any, n_rows: int) -> None:
     group["data"].resize((n_stored,))
     group["indices"].resize((n_stored,))
     group.attrs["shape"] = [n_rows, group.attrs["shape"][1]]
-
-
-def _append(group: Any, block: sparse.csr_matrix) -> None:
-    from anndata.io import sparse_dataset
-
-    sparse_dataset(group).append(block)

@@ -12,10 +12,13 @@ from anndata import AnnData
 from scipy import sparse
 
 from scdtl._compat import forget_anndata
+from scdtl._constants import SAMPLE_KEY
+from scdtl._random import next_seed
+from scdtl.data._cell_order import sampled_cells
 from scdtl.data._counts import read_sample
+from scdtl.data._gene_order import cells_for_order, gene_keys
 from scdtl.model import SCDTL
-from scdtl.model._sample import sampler
-from scdtl.model._transfer import architecture_of, matches_of
+from scdtl.model._transfer import architecture_of, keys_in_bulk, matches_of
 from scdtl.noise import NOISE_MODELS
 
 if TYPE_CHECKING:
@@ -30,32 +33,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cells:
-    """Cells and what is known of them.
+    """Cells and what is known of them."""
 
-    Parameters
-    ----------
-    counts
-        Counts, cells × genes: in memory, or blocks that are read when they are computed.
-    batches
-        Batch of each cell.
-    names, genes
-        Names of cells and genes.
-    layer, batch_key
-        As in :func:`scdtl.pp.impute`.
-    noise
-        Name of the noise model.
-    totals
-        Where these are a sample, the noise model's sums over all cells.
-    """
-
-    counts: sparse.csr_matrix | dask.array.Array
+    counts: sparse.csr_matrix | dask.array.Array  # in memory, or blocks that are read when needed
     batches: pd.Categorical
     names: pd.Index
     genes: pd.Index
     layer: str | None
     batch_key: str | None
     noise: NoiseName
-    totals: np.ndarray | None = None
+    sample: dict[str, Any] | None = None  # of a sample its seed, and the sums over all cells
 
     @property
     def batch_index(self) -> np.ndarray:
@@ -68,9 +55,16 @@ class Cells:
             return self
         if len(self.names) <= n_cells:
             return replace(self, counts=self.counts.compute())
-        n_batch = len(self.batches.categories)
-        pick = sampler(list(self.genes), weights, n_batch, n_cells)
-        noise = NOISE_MODELS[self.noise]
+        n_batch, noise, seed = len(self.batches.categories), NOISE_MODELS[self.noise], next_seed()
+        names = list(self.genes)
+        keys = gene_keys(names)
+        if weights is not None:
+            keys = keys_in_bulk(weights, names, matches_of(weights, names))
+
+        def pick(counts: sparse.csr_matrix, batch_index: np.ndarray) -> np.ndarray:
+            trained = sampled_cells(counts, batch_index, keys, seed, n_cells, n_batch)
+            return np.union1d(trained, cells_for_order(counts, batch_index, keys))
+
         rows, counts, totals = read_sample(
             self.counts,
             self.batch_index,
@@ -83,7 +77,7 @@ class Cells:
             counts=counts,
             batches=self.batches[rows],
             names=self.names[rows],
-            totals=totals,
+            sample={"seed": seed, "totals": totals},
         )
 
 
@@ -97,13 +91,10 @@ def trained_model(
     """Train a model, or load the one that an earlier call has left in the store."""
     with _registered(cells) as adata:
         if store is not None and store.is_resumed:
-            model = SCDTL.load(str(store.model), adata, accelerator=train_kwargs["accelerator"])
-            model._totals_on_disk = cells.totals
-            return model
+            return SCDTL.load(str(store.model), adata, accelerator=train_kwargs["accelerator"])
         with store.new() if store is not None else nullcontext():
             architecture = {} if weights is None else architecture_of(weights)
             model = SCDTL(adata, None, **architecture, **model_kwargs)
-            model._totals_on_disk = cells.totals
             if weights is not None:
                 model._transfer(weights, matches_of(weights, cells.genes))
             model.train(**train_kwargs)
@@ -120,11 +111,12 @@ def _registered(cells: Cells) -> Iterator[AnnData]:
         counts if layer is None else None,
         var=pd.DataFrame(index=cells.genes),
         layers={} if layer is None else {layer: counts},
+        uns={} if cells.sample is None else {SAMPLE_KEY: cells.sample},
     )
     adata.obs_names = cells.names  # and not above, where anndata minds repeated ones
     if cells.batch_key is not None:
         adata.obs[cells.batch_key] = cells.batches
-    SCDTL.setup_anndata(adata, layer=layer, batch_key=cells.batch_key, noise=cells.noise)
+    SCDTL._register(adata, layer, cells.batch_key, cells.noise)
     try:
         yield adata
     finally:

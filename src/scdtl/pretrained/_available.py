@@ -14,18 +14,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-_COLUMNS = (
-    "species",
-    "studies",
-    "samples",
-    "genes",
-    "size_mb",
-    "licence",
-    "sha256",
-    "shipped",
-    "local",
-    "description",
-)
+_COLUMNS = "species studies samples genes size_mb licence sha256 shipped local description".split()
 
 
 def available() -> pd.DataFrame:
@@ -62,7 +51,7 @@ def available() -> pd.DataFrame:
 
     table = pd.DataFrame([info(name) for name in read_registry()]).set_index("name")
     table["size_mb"] = (table["bytes"] / 1e6).round(1)
-    return table[list(_COLUMNS)]
+    return table[_COLUMNS]
 
 
 def info(name: str) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import hashlib
 import json
 import logging
 import os
-from functools import partial
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +28,6 @@ logger = logging.getLogger(__name__)
 
 RETRIES = 3
 TIMEOUT = (10.0, 30.0)  # seconds: to connect, and from one piece of the file to the next
-_TRANSIENT = (408, 429)  # statuses below 500 that may pass: timeout, too many requests
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 _PACKAGE = Path(__file__).parent
 _TEMPORARY = "tmp????????"  # how pooch calls a file that is not whole
@@ -180,27 +178,10 @@ def _download(entry: Entry, verbose: bool) -> Path:
         urls={entry.file: address},
         retry_if_failed=RETRIES,
     )
-    with _quiet_pooch():
-        return Path(keeper.fetch(entry.file, downloader=partial(_attempt, verbose=verbose)))
-
-
-def _attempt(address: str, target: str, keeper: pooch.Pooch, *, verbose: bool) -> None:
-    """Download once; pooch calls it again unless it raised what another attempt can't mend."""
+    downloader = pooch.HTTPDownloader(progressbar=verbose, chunk_size=2**16, timeout=TIMEOUT)
     logger.info("downloading %s", address)
-    download = pooch.HTTPDownloader(progressbar=verbose, chunk_size=2**16, timeout=TIMEOUT)
-    try:
-        download(address, target, keeper)
-    except requests.RequestException as error:
-        if _is_final(error):
-            raise ConnectionError(error) from error
-        raise
-
-
-def _is_final(error: requests.RequestException) -> bool:
-    """Whether the server refuses for good, or the address is none."""
-    if isinstance(error, requests.HTTPError) and error.response is not None:
-        return error.response.status_code < 500 and error.response.status_code not in _TRANSIENT
-    return isinstance(error, ValueError | requests.TooManyRedirects)
+    with _quiet_pooch():
+        return Path(keeper.fetch(entry.file, downloader=downloader))
 
 
 @contextlib.contextmanager

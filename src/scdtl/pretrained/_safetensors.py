@@ -6,7 +6,7 @@ import hashlib
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-Spec = tuple[tuple[int | None, ...], str]
-"""Shape of a tensor, None for any number, and NumPy's letter for its kind of numbers."""
+_WRONG = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 class Misfit(Exception):
@@ -44,12 +43,15 @@ class FileKind:
 
     @contextmanager
     def refusing(self, path: Path) -> Iterator[None]:
-        """Say in one way that a file is not used."""
+        """Say in one way that a file is not used, whatever the reason."""
         try:
             yield
-        except (Misfit, SafetensorError) as error:
-            damage = "" if isinstance(error, Misfit) else "is not a whole safetensors file: "
-            what = f"{damage}{error}".rstrip(".")
+        except (Misfit, SafetensorError, *_WRONG) as error:
+            what = f"does not fit: {error!r:.200}"
+            if isinstance(error, Misfit):
+                what = str(error)
+            elif isinstance(error, SafetensorError):
+                what = f"is not a whole safetensors file: {error}".rstrip(".")
             raise ValueError(f"{path} {what}. Nothing of it is used: {self.advice}") from error
 
     def read(self, path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -60,15 +62,12 @@ class FileKind:
                 schema = header["schema"]
             except (KeyError, TypeError, ValueError, RecursionError) as error:
                 raise Misfit(f"has no scdtl header: it is no {self.name} of scdtl") from error
-            if type(schema) is not int or schema not in self.schemas:
+            if schema not in self.schemas:
                 raise Misfit(
                     f"has schema {str(schema)[:20]}, this version of scdtl reads schema "
                     f"{' and '.join(map(str, self.schemas))}: update scdtl if the file is newer"
                 )
-            try:
-                return header, {name: file.get_tensor(name) for name in file.keys()}
-            except (AttributeError, TypeError) as error:
-                raise Misfit(f"has tensors of a type that NumPy lacks: {error}") from error
+            return header, {name: file.get_tensor(name) for name in file.keys()}
 
 
 def sha256_of(header: dict[str, Any], tensors: dict[str, np.ndarray]) -> str:
@@ -79,53 +78,3 @@ def sha256_of(header: dict[str, Any], tensors: dict[str, np.ndarray]) -> str:
         digest.update(f"\n{name} {value.dtype.name} {value.shape}\n".encode())
         digest.update(value.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
-
-
-def fits(value: Any, kind: Any) -> bool:
-    """Whether JSON is of a type: a plain one, or a list, dict or union of such."""
-    inner = get_args(kind)
-    if get_origin(kind) is list:
-        return type(value) is list and all(fits(item, inner[0]) for item in value)
-    if get_origin(kind) is dict:
-        return type(value) is dict and all(fits(item, inner[1]) for item in value.values())
-    if inner:
-        return any(fits(value, one) for one in inner)
-    return kind is Any or type(value) is kind
-
-
-def check_header(header: dict[str, Any], types: Mapping[str, Any]) -> None:
-    """Refuse a header of other keys or types."""
-    for name in sorted(header.keys() | types.keys()):
-        if name not in types or not fits(header.get(name), types[name]):
-            raise Misfit(
-                f"does not fit: {_shortened(name)} in its header is missing, unknown or of "
-                "another type than it should be"
-            )
-
-
-def check_tensors(
-    tensors: dict[str, np.ndarray], expected: Mapping[str, Spec], finite: str = ""
-) -> None:
-    """Refuse other tensors, and values that are not finite where names begin with `finite`."""
-    if odd := ", ".join(sorted(tensors.keys() ^ expected.keys())):
-        raise Misfit(f"has missing or unexpected tensors: {_shortened(odd)}")
-    for name, value in tensors.items():
-        shape, kind = expected[name]
-        if len(shape) != value.ndim or any(
-            wanted not in (None, n) for wanted, n in zip(shape, value.shape, strict=True)
-        ):
-            problem = f"has shape {list(value.shape)}, its header says {list(shape)}"
-        elif value.dtype.kind != kind:
-            problem = f"is of type {value.dtype}"
-        elif kind == "f" and name.startswith(finite) and not np.isfinite(value).all():
-            problem = "has values that are not finite"
-        elif name.endswith("gene_order") and set(value.tolist()) != set(range(len(value))):
-            problem = "is no permutation"
-        else:
-            continue
-        raise Misfit(f"does not fit: tensor {name} {problem}")
-
-
-def _shortened(text: str) -> str:
-    """The text on one line of bearable length."""
-    return repr(text)[1:-1][:200]

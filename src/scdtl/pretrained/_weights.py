@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from scdtl.pretrained._fetch import fetch
 from scdtl.pretrained._registry import read_registry
-from scdtl.pretrained._safetensors import FileKind, Misfit, Spec, check_header, check_tensors
+from scdtl.pretrained._safetensors import FileKind, Misfit
 
 _FILE = FileKind(
     "weight file",
@@ -21,18 +21,10 @@ _FILE = FileKind(
     "write it again with scdtl.BulkDAE.export, or name released weights "
     "(scdtl.pretrained.available).",
 )
-_HEADER = {
-    "schema": int,
-    "genes": list[str],
-    "ensembl_ids": list[str],
-    "architecture": dict[str, int],
-    "provenance": dict[str, Any],
-}
 _ARCHITECTURE = ("n_hidden", "n_latent")
 _EIGHT_BIT = {"encoder.genes.weight": 0, "decoder.genes.weight": 1, "co_expression": 1}
 """Tensors that are stored as bytes with one scale per gene, and the axis of the other numbers."""
 _SCALE = ".scale"
-_MOST_BYTES = 2**29  # no honest weights come near
 
 
 @dataclass(frozen=True)
@@ -160,29 +152,22 @@ def load_weights(name_or_path: str | Path, *, verbose: bool | None = None) -> Bu
     """
     path = _locate(name_or_path, verbose)
     with _FILE.refusing(path):
-        if (size := path.stat().st_size) > _MOST_BYTES:
-            raise Misfit(f"has {size} bytes, weight files have at most {_MOST_BYTES}")
         header, tensors = _FILE.read(path)
-        _check_header(header)
-        check_tensors(tensors, _expected(header))
+        if header.pop("schema") == 1:
+            tensors["co_expression"] = np.zeros((len(header["genes"]), 0))
+        else:
+            for name in _EIGHT_BIT:
+                tensors[name] = tensors[name] * tensors.pop(name + _SCALE)
+        weights = BulkWeights(_of_type(np.float32, tensors), **header)
+        _check(weights)
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    if header.pop("schema") == 1:
-        tensors["co_expression"] = np.zeros((len(header["genes"]), 0), np.float32)
-    else:
-        for name in _EIGHT_BIT:
-            tensors[name] = tensors[name] * tensors.pop(name + _SCALE)
-    return BulkWeights(_of_type(np.float32, tensors), **header, sha256=sha256)
+    return replace(weights, sha256=sha256)
 
 
 def _locate(name_or_path: str | Path, verbose: bool | None) -> Path:
     if isinstance(name_or_path, str) and name_or_path in read_registry():
         return fetch(name_or_path, verbose=verbose)
-    if not isinstance(name_or_path, str | os.PathLike):
-        raise TypeError(
-            "Bulk weights are given by a name or a path, not by an object of type "
-            f"{type(name_or_path).__name__}."
-        )
     if not os.path.isfile(name_or_path):  # False, too, for what can be no path
         raise FileNotFoundError(
             f"No bulk weights {str(name_or_path)!r}: not a file, and not among the released "
@@ -198,24 +183,35 @@ def _of_type(kind: type[np.floating], tensors: dict[str, np.ndarray]) -> dict[st
     }
 
 
-def _check_header(header: dict[str, Any]) -> None:
-    check_header(header, _HEADER)
-    genes, provenance = header["genes"], header["provenance"]
+def _check(weights: BulkWeights) -> None:
+    """Refuse a file whose parts do not belong together."""
+    genes, tensors = weights.genes, weights.tensors
     if not (genes and all(genes) and len(set(genes)) == len(genes)):
         raise Misfit("has no valid list of genes: each needs a name of its own")
-    if len(header["ensembl_ids"]) != len(genes):
+    if len(weights.ensembl_ids) != len(genes):
         raise Misfit("needs as many Ensembl ids as genes (empty if unknown)")
-    architecture = header["architecture"]
-    if architecture.keys() != set(_ARCHITECTURE) or min(architecture.values()) < 1:
+    if weights.architecture.keys() != set(_ARCHITECTURE):
         raise Misfit(f"does not state the architecture, which is {' and '.join(_ARCHITECTURE)}")
-    if not all(isinstance(provenance.get(key, ""), str) for key in ("name", "species")):
-        raise Misfit("states a provenance whose name or species is no text")
+    if not isinstance(weights.provenance, dict):
+        raise Misfit("states no provenance")
+    shapes = _shapes(len(genes), **weights.architecture)
+    if odd := ", ".join(sorted(tensors.keys() ^ shapes.keys())):
+        raise Misfit(f"has missing or unexpected tensors: {odd:.200}")
+    for name, shape in shapes.items():
+        value = tensors[name]
+        if value.ndim != len(shape) or any(
+            n not in (-1, actual) for n, actual in zip(shape, value.shape, strict=True)
+        ):
+            actual, stated = list(value.shape), list(shape)
+            raise Misfit(f"does not fit: {name} has shape {actual}, its header says {stated}")
+        if not np.isfinite(value).all():
+            raise Misfit(f"does not fit: {name} has values that are not finite")
+    if not np.array_equal(np.sort(tensors["gene_order"]), np.arange(len(genes))):
+        raise Misfit("does not fit: gene_order is no permutation")
 
 
-def _expected(header: dict[str, Any]) -> dict[str, Spec]:
-    """Shape and kind of each tensor."""
-    n_genes = len(header["genes"])
-    n_hidden, n_latent = (header["architecture"][key] for key in _ARCHITECTURE)
+def _shapes(n_genes: int, n_hidden: int, n_latent: int) -> dict[str, tuple[int, ...]]:
+    """Shape of each tensor; -1 is any number."""
     layers: dict[str, tuple[int, ...]] = {
         "encoder.genes": (n_hidden, n_genes),
         "encoder.hidden.0": (n_hidden,),
@@ -224,17 +220,11 @@ def _expected(header: dict[str, Any]) -> dict[str, Spec]:
         "decoder.hidden.0": (n_hidden,),
         "decoder.genes": (n_genes, n_hidden),
     }
-    expected: dict[str, Spec] = {
-        **{f"{name}.weight": (shape, "f") for name, shape in layers.items()},
-        **{f"{name}.bias": (shape[:1], "f") for name, shape in layers.items()},
-        "log_mean": ((n_genes,), "f"),
-        "latents": ((None, n_latent), "f"),
-        "gene_order": ((n_genes,), "i"),
+    return {
+        **{f"{name}.weight": shape for name, shape in layers.items()},
+        **{f"{name}.bias": shape[:1] for name, shape in layers.items()},
+        "co_expression": (n_genes, -1),
+        "log_mean": (n_genes,),
+        "latents": (-1, n_latent),
+        "gene_order": (n_genes,),
     }
-    if header["schema"] > 1:
-        expected["co_expression"] = ((n_genes, None), "f")
-        for name, axis in _EIGHT_BIT.items():
-            shape = tuple(1 if i == axis else n for i, n in enumerate(expected[name][0]))
-            expected[name] = (expected[name][0], "i")
-            expected[name + _SCALE] = (shape, "f")
-    return expected

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 MAX_TRAINING_CELLS = 50_000
 MAX_VALIDATION_CELLS = 512
 MAX_CALIBRATION_CELLS = 2_000
+_MAX_JUDGED_CELLS = 256
 _CELLS_PER_BLOCK = 128
 
 
@@ -172,6 +173,10 @@ class HeldOutSplitter(pl.LightningDataModule):
     def val_dataloader(self) -> DataLoader:
         """The cells that early stopping looks at, with what is held out of them."""
         return self._held_out_loader(MAX_VALIDATION_CELLS, self.noise.hidden_in_validation)
+
+    def judgement_dataloader(self) -> DataLoader:
+        """Some of them whole, to judge a network that was not trained."""
+        return self._held_out_loader(_MAX_JUDGED_CELLS)
 
     def calibration_dataloader(self) -> DataLoader:
         """More such cells, for the dispersion and the scores after training."""

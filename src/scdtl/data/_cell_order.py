@@ -2,40 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from scdtl.genes import read_name
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from scipy import sparse
 
 _CELLS_PER_BLOCK = 10_000
 _CELLS_PER_BATCH = 100
-
-
-def gene_keys(names: Sequence[str], in_bulk: Sequence[str | None] | None = None) -> np.ndarray:
-    """A number for each gene that depends on its name alone, and is the same everywhere.
-
-    What surrounds a name, as a genome does, is not part of it. Where it is all that tells genes
-    apart, they are numbered in the order of their whole names. A gene that bulk knows (`in_bulk`,
-    ``None`` for others) goes by bulk's name.
-    """
-    genes = names if in_bulk is None else [b or n for b, n in zip(in_bulk, names, strict=True)]
-    bare = [read_name(str(name)).bare for name in genes]
-    n_before: Counter[str] = Counter()
-    for i in sorted(range(len(bare)), key=lambda i: (not (in_bulk and in_bulk[i]), str(names[i]))):
-        n_before[bare[i]] += 1
-        if n_before[bare[i]] > 1:
-            bare[i] = f"{bare[i]}\0{n_before[bare[i]]}"
-    # Surrogates are no UTF-8, but may stand in a name.
-    encoded = [name.encode("utf-8", "surrogatepass") for name in bare]
-    return pd.util.hash_array(np.array(encoded, dtype=object))
 
 
 def shuffled_cells(

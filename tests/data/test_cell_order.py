@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import sparse, stats
 
-from scdtl.data._order import _mixed, gene_keys, sampled_cells, shuffled_cells
+from scdtl.data._cell_order import _mixed, sampled_cells, shuffled_cells
+from scdtl.data._gene_order import gene_keys
 
 NAMES = [f"gene{i}" for i in range(30)]
 
@@ -27,41 +28,6 @@ def order(counts, names=NAMES, seed=0, batch_index=None):
     if batch_index is None:
         batch_index = np.zeros(counts.shape[0], dtype=int)
     return shuffled_cells(counts, batch_index, gene_keys(names), seed)
-
-
-def test_keys_belong_to_names():
-    names = ["CD4", "cd4", "", "é", "\udc80", "CD4\x00"]
-    keys = gene_keys(names)
-    assert keys.dtype == np.uint64
-    assert len(np.unique(keys)) == len(names)
-    assert np.array_equal(gene_keys(names[::-1]), keys[::-1])
-
-
-@pytest.mark.parametrize(
-    "write",
-    ["GRCh38_{}", "hg19-{}", "gene:{}", ' "{}"', "{}__chr1"],
-)
-def test_what_surrounds_a_name_is_not_part_of_its_key(write):
-    # The second CD4 is that of mouse, and is still another gene.
-    names = ["CD4", "HLA-A", "AC004556.1", "mm10_CD4"]
-    written = [*(write.format(name) for name in names[:3]), names[3]]
-    assert np.array_equal(gene_keys(written), gene_keys(names))
-    ids = ["ENSG00000167286", "ENSG00000010610"]
-    assert np.array_equal(gene_keys([f"{name}.7" for name in ids]), gene_keys(ids))
-
-
-def test_genes_of_one_bare_name_are_told_apart_wherever_they_stand():
-    names = ["hg19_X", "mm10_X", "CD4", "ENSG00000002586.20_PAR_Y", "ENSG00000002586.20"]
-    keys = gene_keys(names)
-    assert len(np.unique(keys)) == len(names)
-    assert np.array_equal(gene_keys(names[::-1]), keys[::-1])
-
-
-def test_a_gene_of_bulk_has_the_key_of_its_name_there():
-    keys = gene_keys(["ENSMUSG00000023274", "CD4", "novel"], ["CD4", None, None])
-    assert keys[0] == gene_keys(["CD4"])[0]
-    assert keys[2] == gene_keys(["novel"])[0]
-    assert len(np.unique(keys)) == 3  # the other CD4 was not matched
 
 
 def test_all_cells_but_empty_ones_come_once(counts):
