@@ -36,7 +36,8 @@ shutil.rmtree(GENERATED, ignore_errors=True)  # so that nothing of an earlier bu
 (GENERATED / "tutorials").mkdir(parents=True)
 notebooks = {path.stem: path for path in sorted((ROOT / "tutorials").glob("*.ipynb"))}
 for path in notebooks.values():
-    shutil.copy(path, GENERATED / "tutorials")
+    text = path.read_text(encoding="utf-8").replace("](../docs/", "](../../")
+    (GENERATED / "tutorials" / path.name).write_text(text, encoding="utf-8")
 FIRST = ("quickstart", "trust", "downstream", "own_bulk", "large_data", "in_scvi_tools")
 in_order = [name for name in FIRST if name in notebooks]
 in_order += [name for name in notebooks if name not in in_order]

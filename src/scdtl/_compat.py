@@ -53,10 +53,10 @@ def quiet_lightning() -> Iterator[None]:
 
 @contextmanager
 def one_process() -> Iterator[list[Any]]:
-    """Train in this process alone, whatever SLURM or MPI say; yield plugins for the trainer.
+    """Train in this process only, whatever SLURM or MPI say; yield plugins for the trainer.
 
-    Lightning takes each task of a job for a part of one training, refuses jobs that it does not
-    like, and logs in the first task only.
+    Lightning treats each task of a job as part of one training, refuses some jobs, and logs in the
+    first task only.
     """
     rank, job_name = _rank_keeper.rank, os.environ.get("SLURM_JOB_NAME")
     _rank_keeper.rank = 0

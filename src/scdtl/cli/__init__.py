@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command ``scdtl``; return 0, or 1 after an error, told in one line on stderr.
+    """Run the command ``scdtl``; return 0, or 1 after an error, reported in one line on stderr.
 
     Wrong usage ends the process with status 2.
 

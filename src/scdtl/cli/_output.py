@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def add_overwrite(add: Callable[..., Any]) -> None:
     """Add the argument of all commands that write."""
-    add("--overwrite", action="store_true", help="replace output that exists")
+    add("--overwrite", action="store_true", help="replace existing output")
 
 
 def output_file(path: Path, *suffixes: str, options: argparse.Namespace) -> Path:
@@ -26,7 +26,7 @@ def output_file(path: Path, *suffixes: str, options: argparse.Namespace) -> Path
     if not path.parent.is_dir():
         raise FileNotFoundError(f"output folder {path.parent} does not exist: make it first")
     if not os.access(path.parent, os.W_OK):
-        raise PermissionError(f"output folder {path.parent} may not be written to")
+        raise PermissionError(f"output folder {path.parent} is not writable")
     if path.exists():
         _check_may_be_replaced(path, options)
     return path.resolve()
@@ -37,15 +37,15 @@ def _check_may_be_replaced(path: Path, options: argparse.Namespace) -> None:
         if source is None or not Path(source).exists():
             continue
         if path.samefile(source) or path.resolve() in Path(source).resolve().parents:
-            raise ValueError(f"output {path} holds what is read: name another one")
+            raise ValueError(f"output {path} is also the input: choose another output")
     if path.is_dir() != (path.suffix == ".zarr"):
         kind = "folder: name a file" if path.is_dir() else "file: name a zarr store"
         raise IsADirectoryError(f"output {path} is a {kind}")
     if path.is_dir() and not is_zarr(path):
-        raise ValueError(f"output {path} is a folder, but no zarr store: name another one")
+        raise ValueError(f"output {path} is a folder, but not a zarr store: choose another output")
     if not options.overwrite:
         raise FileExistsError(
-            f"output {path} exists: name another one, or add --overwrite to replace it"
+            f"output {path} exists: choose another one, or add --overwrite to replace it"
         )
 
 

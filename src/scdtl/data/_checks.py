@@ -63,7 +63,7 @@ def check_numbers(*, random_state: int, batch_size: int, max_epochs: int | None)
         numbers["max_epochs"] = (max_epochs, 0)
     for name, (number, least) in numbers.items():
         if not isinstance(number, int) or number < least:
-            raise ValueError(f"{name} must be a whole number from {least} on; got {number!r}.")
+            raise ValueError(f"{name} must be a whole number, {least} or more; got {number!r}.")
     if random_state >= 2**64:
         raise ValueError(f"random_state must be below 2**64; got {random_state!r}.")
 
@@ -181,7 +181,7 @@ def _check_genes(genes: Sequence[str] | None, features: pd.Index, is_gene: np.nd
     others = [name for name in names if name not in of_genes]
     if others:
         raise ValueError(
-            f"genes names features that are no genes by var['feature_types']: {listed(others)}."
+            f"genes lists features that are not genes by var['feature_types']: {listed(others)}."
         )
     if len(set(names)) < len(names):
         raise ValueError("genes names some genes more than once: give each one once.")

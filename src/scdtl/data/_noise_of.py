@@ -1,4 +1,4 @@
-"""Which noise model values call for: molecules that were counted, or reads and their like."""
+"""Which noise model fits the values: that of counted molecules, or that of reads."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def recognised(evidence: dict[str, float]) -> Recognised:
         return Recognised("umi", "too few values to tell", evidence)
     is_panel = evidence["n_rare"] < _MIN_RARE_GENES
     if is_panel and evidence["whole"] < 1 and not evidence["scaled"]:
-        is_reads, why = False, "fractions, of too few genes to tell what they are of"
+        is_reads, why = False, "fractions, and too few genes to tell what they are"
     elif evidence["smallest"] > 1:
         is_reads, smallest = True, evidence["smallest"]
         why = f"in half of the cells the smallest value above zero is {smallest:g} or more"

@@ -156,7 +156,7 @@ def describe(names: Sequence[str]) -> str:
     namings = {
         "Ensembl transcript ids": r"ENS[A-Z]*T\d{11}.*",
         **{f"Ensembl gene ids of {of}": rf"{row.ensembl}\d{{11}}.*" for of, row in rows.items()},
-        f"Ensembl gene ids of another species than {' or '.join(rows)}": r"ENS[A-Z]+G\d{11}.*",
+        f"Ensembl gene ids of a species other than {' or '.join(rows)}": r"ENS[A-Z]+G\d{11}.*",
         "Entrez ids or plain numbers": r"\d+",
         **{f"{of} symbols": row.symbols for of, row in rows.items()},
     }
@@ -164,4 +164,4 @@ def describe(names: Sequence[str]) -> str:
     for description, pattern in namings.items():
         if sum(bool(re.fullmatch(pattern, name)) for name in bare) > len(bare) / 2:
             return description
-    return "names of no naming that scdtl knows"
+    return "names of an unknown kind"

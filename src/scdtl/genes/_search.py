@@ -23,8 +23,8 @@ KINDS = {
     "spelling": "by symbol as R or Seurat write it",
     "alias": "by alias or former symbol",
     "ortholog": "by ortholog",
-    "duplicate": "left out as a second name of a gene",
-    "ambiguous": "left out as a name of several genes",
+    "duplicate": "left out as duplicates",
+    "ambiguous": "left out as ambiguous",
     "unmatched": "unknown",
 }
 _CODES = {kind: code for code, kind in enumerate(KINDS)}

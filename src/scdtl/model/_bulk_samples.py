@@ -53,7 +53,7 @@ def dense(matrix: Any, name: str = "bulk.X") -> np.ndarray:
     try:
         return np.ascontiguousarray(matrix, dtype=np.float32)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} holds what is no number: {error}.") from error
+        raise TypeError(f"{name} holds values that are not numbers: {error}.") from error
 
 
 def check_bulk(adata: AnnData, layer: str | None) -> None:

@@ -1,4 +1,4 @@
-"""Models are saved and loaded as data, with scvi-tools' arguments and without its pickle."""
+"""Saving and loading models as data, with scvi-tools' arguments and without its pickle."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class SavedAsData(BaseModelClass):
         prefix
             Put before the names of the files.
         overwrite
-            Write into a directory that exists. Each file is replaced whole, or is as it was.
+            Write into an existing directory. Each file is replaced completely, or left unchanged.
         save_anndata
             Also write the data, to ``adata.h5ad``.
         **anndata_write_kwargs
@@ -112,8 +112,8 @@ class SavedAsData(BaseModelClass):
         dir_path
             Directory with ``model.safetensors``.
         adata
-            Data with the genes of training in the same order; they are set up as then. ``None``
-            for those that were saved with the model, ``False`` for none.
+            Data with the genes of training in the same order; they are set up in the same way.
+            ``None`` for those that were saved with the model, ``False`` for none.
         accelerator, device
             As in scvi-tools.
         prefix
@@ -130,8 +130,8 @@ class SavedAsData(BaseModelClass):
             If there is no file.
         ValueError
             If there is only a pickle, which is never opened; if the file is damaged, or not a
-            model of this class; or if ``adata`` has other genes, an unknown batch, or lacks the
-            column or the layer of the setup.
+            model of this class; or if ``adata`` has other genes or an unknown batch, or lacks the
+            column or layer of the setup.
         """
         with one_process():
             torch_device = parse_device_args(
@@ -162,7 +162,7 @@ class SavedAsData(BaseModelClass):
 
     @staticmethod
     def load_registry(dir_path: str | Path, prefix: str | None = None) -> dict:
-        """Return how the data of a saved model were set up.
+        """Return the setup of a saved model's data.
 
         Parameters
         ----------
@@ -171,7 +171,7 @@ class SavedAsData(BaseModelClass):
 
         Returns
         -------
-        The registry, in the form that scvi-tools keeps it in.
+        The registry, in scvi-tools' format.
         """
         path = _locate(Path(dir_path), prefix)
         with FILE.refusing(path):

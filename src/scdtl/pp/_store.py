@@ -81,11 +81,11 @@ class Store:
         if self.path.suffix == ".h5ad":
             raise ValueError(f"out= writes a zarr store: name it {self.path.stem}.zarr.")
         if self.path.exists():
-            raise ValueError(f"{self.path} exists already: delete it first, or name another out.")
+            raise ValueError(f"{self.path} exists: delete it first, or choose another out.")
         if not self.path.parent.is_dir():
             raise FileNotFoundError(f"folder {self.path.parent} does not exist: make it first.")
         if not os.access(self.path.parent, os.W_OK):
-            raise PermissionError(f"folder {self.path.parent} may not be written to.")
+            raise PermissionError(f"folder {self.path.parent} is not writable.")
         if self.partial.exists():
             own = {self.path.name, _MODEL, _PROGRESS}
             if not {entry.name for entry in self.partial.iterdir()} <= own:
@@ -95,7 +95,7 @@ class Store:
 
     @property
     def _advice(self) -> str:
-        return f"Delete {self.partial} to start anew, or name another out."
+        return f"Delete {self.partial} to start over, or choose another out."
 
     def resume(self, call: dict[str, str]) -> None:
         """Go on with what an earlier call of the same kind has written, if there is any."""
@@ -106,7 +106,7 @@ class Store:
         differences = [name for name in call if progress["call"].get(name) != call[name]]
         if differences:
             raise ValueError(
-                f"{self.partial} was begun by another call, which differs in: "
+                f"{self.partial} was started by another call, which differs in: "
                 f"{', '.join(differences)}. {self._advice}"
             )
         self.n_done = progress["n_done"]
@@ -220,7 +220,7 @@ class Store:
             self._finish()
         except BaseException:
             logger.warning(
-                "Interrupted: %s keeps %d of %d blocks, and the same call goes on from there.",
+                "Interrupted: %s keeps %d of %d blocks, and the same call continues from there.",
                 self.partial,
                 self.n_done,
                 len(tasks),

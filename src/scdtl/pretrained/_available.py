@@ -50,7 +50,7 @@ def available() -> pd.DataFrame:
     ``local``
         Whether a file of that name and size is on this machine, where :func:`fetch` looks.
     ``description``
-        Which samples these were.
+        What the samples are.
 
     Examples
     --------
@@ -66,7 +66,7 @@ def available() -> pd.DataFrame:
 
 
 def info(name: str) -> dict[str, Any]:
-    """Tell all that is known of released weights without reading them.
+    """Describe released weights without reading them.
 
     Parameters
     ----------

@@ -62,7 +62,7 @@ def read_registry() -> dict[str, Entry]:
             for name, fields in content["weights"].items()
         }
     except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"{PATH} is no registry ({error}): install scdtl again.") from error
+        raise ValueError(f"{PATH} is not a registry ({error}): reinstall scdtl.") from error
 
 
 def find(name: str) -> Entry:

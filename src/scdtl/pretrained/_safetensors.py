@@ -59,7 +59,7 @@ class FileKind:
                 header = json.loads(file.metadata()[self.key])
                 schema = header["schema"]
             except (KeyError, TypeError, ValueError, RecursionError) as error:
-                raise Misfit(f"has no scdtl header: it is no {self.name} of scdtl") from error
+                raise Misfit(f"has no scdtl header: it is not a scdtl {self.name}") from error
             if type(schema) is not int or schema not in self.schemas:
                 raise Misfit(
                     f"has schema {str(schema)[:20]}, this version of scdtl reads schema "
@@ -120,7 +120,7 @@ def check_tensors(
         elif kind == "f" and name.startswith(finite) and not np.isfinite(value).all():
             problem = "has values that are not finite"
         elif name.endswith("gene_order") and set(value.tolist()) != set(range(len(value))):
-            problem = "is no permutation"
+            problem = "is not a permutation"
         else:
             continue
         raise Misfit(f"does not fit: tensor {name} {problem}")

@@ -50,8 +50,8 @@ class BulkWeights:
     provenance
         Name, species, studies, licences, training; free JSON.
     sha256
-        Hash of the file they came from, or of what they hold if they were never saved: own bulk
-        samples, if they were given as ``bulk=``, or else genes and tensors.
+        Hash of the file they were read from, or of their content if they were never saved: the
+        bulk samples passed as ``bulk=``, otherwise genes and tensors.
 
     Examples
     --------
@@ -105,10 +105,10 @@ def save_weights(weights: BulkWeights, path: str | Path) -> str:
 
 
 def load_weights(name_or_path: str | Path, *, verbose: bool | None = None) -> BulkWeights:
-    """Read bulk weights by their name or from a file.
+    """Read bulk weights by name or from a file.
 
-    A file holds numbers and text and no code. Its header is checked before its tensors are read,
-    and nothing of a file that does not fit is used.
+    A file holds numbers and text, no code. Its header is checked before its tensors are read, and
+    an invalid file is not used at all.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ def _check_header(header: dict[str, Any]) -> None:
     if architecture.keys() != set(_ARCHITECTURE) or min(architecture.values()) < 1:
         raise Misfit(f"does not state the architecture, which is {' and '.join(_ARCHITECTURE)}")
     if not all(isinstance(provenance.get(key, ""), str) for key in ("name", "species")):
-        raise Misfit("states a provenance whose name or species is no text")
+        raise Misfit("states a provenance whose name or species is not text")
 
 
 def _expected(header: dict[str, Any]) -> dict[str, Spec]:
