@@ -54,7 +54,9 @@ def test_conda_recipe_has_the_dependencies_of_the_package(project: dict[str, Any
     assert recipe["context"]["version"] == project["version"]
     needed = {}
     for dependency in project["dependencies"]:
-        name, extra, bounds = re.fullmatch(r"([\w-]+)(\[\w+\])?(.*)", dependency).groups()
+        match = re.fullmatch(r"([\w-]+)(\[\w+\])?(.*)", dependency)
+        assert match
+        name, extra, bounds = match.groups()
         needed[CONDA_NAMES.get(name, name)] = bounds
         if extra == "[leiden]":
             needed |= {"python-igraph": "", "leidenalg": ""}
@@ -127,8 +129,8 @@ def test_tutorials_open_in_colab(path: Path, project: dict[str, Any]) -> None:
 def test_addresses_are_those_of_the_project(project: dict[str, Any]) -> None:
     """They are placeholders until the first release; docs/contributing.md says what to change."""
     urls = project["urls"]
-    for path in ("CITATION.cff", "conda/recipe.yaml", "docs/ecosystem/meta.yaml"):
-        text = (ROOT / path).read_text(encoding="utf-8")
+    for name in ("CITATION.cff", "conda/recipe.yaml", "docs/ecosystem/meta.yaml"):
+        text = (ROOT / name).read_text(encoding="utf-8")
         assert urls["Source"] in text
         assert urls["Documentation"] in text
     patterns = ("*.md", "*.cff", "conda/*", "docs/*.md", "docs/ecosystem/*", "tutorials/*.ipynb")

@@ -94,7 +94,7 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
         layer: str | None = None,
         study_key: str | None = None,
         unit_key: str | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         """Register bulk expression on a linear scale.
 
@@ -142,7 +142,7 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
         num_workers: int = 0,
         datasplitter_kwargs: dict | None = None,
         plan_kwargs: dict | None = None,
-        **trainer_kwargs,
+        **trainer_kwargs: Any,
     ) -> None:
         """Train on pseudo-cells made of the samples.
 
