@@ -31,6 +31,7 @@ def tutorials(source: Path, folder: Path) -> None:
     for name in names:
         text = found[name].read_text(encoding="utf-8")
         for_site = text.replace("](../docs/", "](../../")
+        for_site = re.sub(r"!\[(Open in Colab)]\([^)]*\)", r"\1", for_site)  # no image from afar
         (folder / "tutorials" / f"{name}.ipynb").write_text(for_site, encoding="utf-8")
         cards.append(_card(name, json.loads(text)["cells"], folder))
     toctree = "".join(f"generated/tutorials/{name}\n" for name in names)
@@ -56,11 +57,13 @@ def _card(name: str, cells: list[dict[str, Any]], folder: Path) -> str:
 
 
 def _title_and_summary(cell: dict[str, Any]) -> tuple[str, str]:
-    """Heading of the first cell, and the first sentence of text below it, without links."""
+    """Heading of the first cell, and the first sentence or two of the text, without links."""
     blocks = [" ".join(block.split()) for block in "".join(cell["source"]).split("\n\n")]
     text = next(block for block in blocks if not block.startswith(("#", "[![")))
     text = re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", text)
-    return blocks[0].lstrip("# "), re.split(r"(?<=[.!?]) ", text)[0]
+    first, *others = re.split(r"(?<=[.!?]) ", text)
+    about = " ".join([first, *others[:1]]) if len(first) < 50 else first
+    return blocks[0].lstrip("# "), about
 
 
 def _figure_of(cells: list[dict[str, Any]]) -> bytes | None:

@@ -11,12 +11,12 @@ import scdtl
 if TYPE_CHECKING:
     from pathlib import Path
 
-# What was done before, as the pages say it, and one call for each function.
-BEFORE = """\
-adata = scdtl.datasets.pbmc68k_counts()
-model = scdtl.pp.impute(adata, return_model=True)
-evaluation = scdtl.tl.evaluate(adata)
-"""
+# What comes before a call on its page, by what the call takes, and a call for each function.
+BEFORE = {
+    "adata": "scdtl.pp.impute(adata)",
+    "model": "model = scdtl.pp.impute(adata, return_model=True)",
+    "evaluation": "evaluation = scdtl.tl.evaluate(adata)",
+}
 CALLS = {
     "attention": "scdtl.pl.attention(model, n_genes=10)",
     "evaluate": "scdtl.pl.evaluate(evaluation)",
@@ -45,14 +45,15 @@ def lines_for(name: str) -> list[str]:
     """Lines of reStructuredText that show a function's figure below its docstring."""
     if name not in CALLS:
         return []
-    code = [f"   {line}" for line in (BEFORE + CALLS[name]).splitlines()]
+    takes = CALLS[name].split("(")[1].split(",")[0].rstrip(")")
+    code = ["adata = scdtl.datasets.pbmc68k_counts()", BEFORE[takes], CALLS[name]]
     return [
         "",
         "On 700 real blood cells:",
         "",
         ".. code-block:: python",
         "",
-        *code,
+        *(f"   {line}" for line in code),
         "",
         f".. image:: ../pl_{name}.png",
         f"   :alt: What scdtl.pl.{name} draws of 700 blood cells.",
