@@ -1,4 +1,4 @@
-"""The only file that knows the versions of other packages, and their traps."""
+"""The only file that depends on versions of other packages and works around their quirks."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def one_process() -> Iterator[list[Any]]:
 
 
 def check_one_device(devices: Any, strategy: Any) -> None:
-    """Refuse several devices for training, and say what several are good for."""
+    """Refuse several devices for training, and say how to use several for imputation."""
     n_devices = len(devices) if isinstance(devices, list | tuple) else str(devices).strip()
     if n_devices not in (1, "1", "auto") or strategy not in (None, "auto"):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Settings of the package that hold for the whole session."""
+"""Settings of the package for the whole session."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class _ToStderr(logging.Handler):
 
 @contextmanager
 def only_warnings() -> Iterator[None]:
-    """Keep notes back while one call makes many others, unless details are wanted."""
+    """Hide informational messages while one call makes many others, unless debugging."""
     level = logger.level
     if level == logging.INFO:
         logger.setLevel(logging.WARNING)

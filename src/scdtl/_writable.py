@@ -1,4 +1,4 @@
-"""Whether an AnnData can be written, found out before the work rather than after it."""
+"""Checks before the work whether an AnnData can be written."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger = logging.getLogger("scdtl")
 
 
 def nullable_strings() -> AbstractContextManager[Any]:
-    """Let anndata write nullable strings, which every version that we support reads."""
+    """Let anndata write nullable strings, which all supported versions can read."""
     from anndata import settings
 
     return settings.override(allow_write_nullable_strings=True)
@@ -51,7 +51,7 @@ def make_writable(adata: AnnData, path: Path) -> None:
 
 @contextmanager
 def _trial(path: Path) -> Iterator[Any]:
-    """A file or store beside `path`, for a moment."""
+    """A temporary file or store next to `path`."""
     import h5py
 
     with tempfile.TemporaryDirectory(prefix=f".{path.stem}.", dir=path.parent) as folder:
@@ -77,7 +77,7 @@ def _slots(adata: AnnData) -> Iterator[tuple[str, Any]]:
 
 
 def _first_row(array: Any) -> Any:
-    """Enough to tell whether it can be written: all of what may mix kinds."""
+    """Enough to check whether it can be written: everything that may mix types."""
     if isinstance(array, pd.DataFrame) or getattr(array, "dtype", "") == "O":
         return array
     return array[:1] if hasattr(array, "__getitem__") else array
@@ -96,7 +96,7 @@ def _error(group: Any, value: Any) -> Exception | None:
 
 
 def _refuse(group: Any, slot: str, value: Any, error: Exception) -> NoReturn:
-    """Name the innermost part that can't be written."""
+    """Raise an error that names the innermost part that can't be written."""
     for key, alone, part in _parts(value):
         reason = _error(group, alone)
         if reason is not None:

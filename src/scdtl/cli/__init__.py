@@ -1,4 +1,4 @@
-"""The command line: a thin shell over the Python API."""
+"""The command line: a thin wrapper around the Python API."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _messages_on_stderr(*, quiet: bool) -> Iterator[None]:
 
 
 def _one_line(error: Exception) -> str:
-    """Give the error's message on one line, after its kind unless the message says it all."""
+    """Return the error's message on one line, with its type if the message needs it."""
     message = error.args[0] if isinstance(error, KeyError) and error.args else error
     text = " ".join(str(message).split())
     plain = (ValueError, KeyError, TypeError, OSError, MemoryError, ImportError)

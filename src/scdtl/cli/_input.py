@@ -1,4 +1,4 @@
-"""What commands read: their common arguments, and files, checked before any work."""
+"""Input of the commands: common arguments, and files, checked before any work."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def add_data(add: Callable[..., Any]) -> None:
 
 
 def read_data(path: Path, *, backed: bool = False, modality: str | None = None) -> AnnData:
-    """Read an .h5ad or .h5mu file, or a zarr store of either; or say why there is no AnnData."""
+    """Read an .h5ad or .h5mu file or a zarr store of either; an error says why not."""
     import anndata
     import h5py
     from anndata.experimental import read_lazy

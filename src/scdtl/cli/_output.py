@@ -1,4 +1,4 @@
-"""Where commands write, checked before any work."""
+"""Output of the commands, checked before any work."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def add_overwrite(add: Callable[..., Any]) -> None:
 
 
 def output_file(path: Path, *suffixes: str, options: argparse.Namespace) -> Path:
-    """Absolute path to write to, after a check that it will be possible once the work is done."""
+    """Absolute path to write to, after checking that it can be written."""
     if path.suffix not in suffixes:
         raise ValueError(f"output {path}: the name must end in {' or '.join(suffixes)}")
     if not path.parent.is_dir():
@@ -50,7 +50,7 @@ def _check_may_be_replaced(path: Path, options: argparse.Namespace) -> None:
 
 
 def check_space(path: Path, n_bytes: int) -> None:
-    """Refuse what a disk does not hold, before any work: on a full one HDF5 crashes."""
+    """Refuse output that does not fit on the disk before any work: HDF5 crashes on a full disk."""
     free = shutil.disk_usage(path.parent).free
     if n_bytes > free:
         raise OSError(

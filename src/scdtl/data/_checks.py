@@ -46,7 +46,7 @@ def check_names(
     may_be_backed: bool = False,
     may_be_view: bool = True,
 ) -> np.ndarray:
-    """Check all of the input but the counts; say for each feature whether it is a gene."""
+    """Check all input except the counts; return for each feature whether it is a gene."""
     check_anndata(adata, may_be_backed=may_be_backed, may_be_view=may_be_view)
     _check_batch_key(adata, batch_key)
     if key_added is not _NOTHING:
@@ -57,7 +57,7 @@ def check_names(
 
 
 def check_numbers(*, random_state: int, batch_size: int, max_epochs: int | None) -> None:
-    """Refuse numbers that training can't go by."""
+    """Refuse invalid numbers for training."""
     numbers = {"random_state": (random_state, 0), "batch_size": (batch_size, 1)}
     if max_epochs is not None:
         numbers["max_epochs"] = (max_epochs, 0)
@@ -71,7 +71,7 @@ def check_numbers(*, random_state: int, batch_size: int, max_epochs: int | None)
 def check_anndata(
     adata: AnnData, *, may_be_backed: bool = False, may_be_view: bool = True
 ) -> None:
-    """Refuse what is not an AnnData with cells, genes and unique gene names."""
+    """Refuse anything but an AnnData with cells, genes and unique gene names."""
     from anndata import AnnData
 
     if not isinstance(adata, AnnData):

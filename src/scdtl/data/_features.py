@@ -26,7 +26,7 @@ def is_gene(adata: AnnData) -> np.ndarray:
 
 
 def genes_only(adata: AnnData) -> AnnData:
-    """The genes of `adata`: itself, or a view without the other features."""
+    """The genes of `adata`: `adata` itself, or a view without the other features."""
     genes = is_gene(adata)
     return adata if genes.all() else adata[:, genes]
 

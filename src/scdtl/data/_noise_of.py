@@ -21,7 +21,7 @@ _LIKE_TPM = 100_000
 
 
 class Recognised(NamedTuple):
-    """A noise model by name, why it, and the evidence in numbers."""
+    """A noise model by name, the reason for it, and the evidence in numbers."""
 
     noise: NoiseName
     why: str
@@ -29,7 +29,7 @@ class Recognised(NamedTuple):
 
 
 def check_noise(noise: object) -> None:
-    """Refuse what names no noise model."""
+    """Refuse an unknown noise model."""
     if noise not in get_args(Noise):
         known = ", ".join(map(repr, get_args(Noise)))
         raise ValueError(f"noise={noise!r} is unknown: choose one of {known}.")
@@ -99,7 +99,7 @@ def evidence_of(values: Any) -> dict[str, float]:
 
 
 def recognised(evidence: dict[str, float]) -> Recognised:
-    """The noise model that the evidence speaks for."""
+    """The noise model that fits the evidence."""
     spread, ones, typical = (evidence[name] for name in ("spread", "ones", "typical"))
     if evidence["n_values"] < _MIN_VALUES:
         return Recognised("umi", "too few values to tell", evidence)

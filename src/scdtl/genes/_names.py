@@ -1,4 +1,4 @@
-"""Reading a gene name: the gene's own name, what surrounds it, and the species it speaks of."""
+"""Parsing gene names: the name itself, its additions, and the species it belongs to."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _DATE = re.compile(r"^X?\d{1,2}[-.](Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|
 
 
 class GeneName(NamedTuple):
-    """A name without what surrounds it.
+    """A name without its additions.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class GeneName(NamedTuple):
 
 @lru_cache(maxsize=2**17)
 def read_name(name: str) -> GeneName:
-    """Read a symbol, an Ensembl gene id or both, with or without a genome and the like around it.
+    """Read a symbol, an Ensembl gene id or both, with or without a genome or other additions.
 
     Examples
     --------
@@ -151,7 +151,7 @@ def is_date(name: str) -> bool:
 
 
 def describe(names: Sequence[str]) -> str:
-    """Say in words which naming most of the names follow."""
+    """Say in words what kind of names most of them are."""
     rows = species()
     namings = {
         "Ensembl transcript ids": r"ENS[A-Z]*T\d{11}.*",

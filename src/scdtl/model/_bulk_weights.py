@@ -1,4 +1,4 @@
-"""Bulk weights of whatever ``bulk=`` is given: the one place that knows all its kinds."""
+"""Bulk weights from any kind of ``bulk=`` argument."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _KEYS = {"study_key": "study", "unit_key": "unit"}
 
 
 def as_weights(bulk: Any, genes: Iterable[str], verbose: bool | None = None) -> BulkWeights:
-    """Bulk weights of whatever ``bulk=`` was given.
+    """Bulk weights from any kind of ``bulk=`` argument.
 
     Bulk samples must know some of the cells' genes before a network is trained on them.
     """

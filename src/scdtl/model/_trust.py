@@ -1,4 +1,4 @@
-"""What held-out data tell: reach of the prediction, noise, and trust in each gene."""
+"""Fitted on held-out data: scale of the prediction, noise, and trust in each gene."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def bulk_helps(module: SCDTLModule, split: HeldOutSplitter) -> bool:
     One factor for all log-ratios is fitted on one half of the validation cells; the other half
     tells by how much the prediction beats the mean profile. Weights whose genes were shuffled
     gain up to 0.0045 nats per molecule on the data sets of the benchmark, the real ones at least
-    0.0084. With fewer than 10 cells little can be told, and bulk has the benefit of the doubt.
+    0.0084. With fewer than 10 cells this is too uncertain, and bulk is kept.
     """
     ratios = _validation_ratios(module, split)
     if len(ratios[0]) < _MIN_CELLS_TO_JUDGE:

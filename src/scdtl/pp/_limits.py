@@ -1,4 +1,4 @@
-"""Whether results will find a place, before any work."""
+"""Checks before any work whether the results fit into memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def check_place(
     out: str | PathLike[str] | None,
     lazy: bool,
 ) -> None:
-    """Refuse results that will find no place; `n_dense` layers store a value for each gene."""
+    """Refuse results that do not fit; `n_dense` layers store a value for each gene."""
     if copy and is_backed:
         raise ValueError("copy=True can't copy a file: leave it out, the file is not changed.")
     if out is not None and lazy:
@@ -49,7 +49,7 @@ def check_place(
 
 
 def check_memory(n_cells: int, n_genes: int, bytes_per_entry: int) -> None:
-    """Refuse a layer that is larger than the memory that is left."""
+    """Refuse a layer that is larger than the available memory."""
     size, left = n_cells * n_genes * bytes_per_entry, memory_left()
     if size > left:
         raise MemoryError(

@@ -37,7 +37,7 @@ _MODEL, _PROGRESS = "model", "progress.json"
 
 
 def require(*packages: str) -> None:
-    """Say what to install where a package is missing."""
+    """Raise an error that says what to install if a package is missing."""
     for package in packages:
         try:
             importlib.import_module(package)
@@ -48,7 +48,7 @@ def require(*packages: str) -> None:
 
 
 class Store:
-    """A zarr store while it is written: in a folder ``*.partial``, moved out once it is whole.
+    """A zarr store being written: in a folder ``*.partial``, moved out once it is complete.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ class Store:
         return f"Delete {self.partial} to start over, or choose another out."
 
     def resume(self, call: dict[str, str]) -> None:
-        """Go on with what an earlier call of the same kind has written, if there is any."""
+        """Continue with what an earlier identical call has written, if anything."""
         self.call = call
         if not (self.partial / _PROGRESS).is_file():
             return  # never begun, or interrupted before anything was imputed

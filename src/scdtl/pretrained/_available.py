@@ -1,4 +1,4 @@
-"""What weights there are, as a table and one by one."""
+"""The available weights, as a table and one by one."""
 
 from __future__ import annotations
 

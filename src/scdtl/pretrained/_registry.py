@@ -21,7 +21,7 @@ _FORMS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """Released weights: where they are, how to know them, and what they were trained on."""
+    """Released weights: location, hash, and what they were trained on."""
 
     name: str
     version: str

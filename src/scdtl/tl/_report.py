@@ -1,4 +1,4 @@
-"""The report: one page of HTML that needs nothing beside itself."""
+"""The report: one self-contained HTML page."""
 
 from __future__ import annotations
 
