@@ -328,7 +328,7 @@ def test_files_of_another_kind_are_refused(saved, tmp_path, toy_weights_file):
     with pytest.raises(ValueError, match="holds a SCDTL, not a BulkDAE: load it with SCDTL.load"):
         load(saved, False, BulkDAE)
     shutil.copy(toy_weights_file, file_of(tmp_path))
-    with pytest.raises(ValueError, match="no model of scdtl"):
+    with pytest.raises(ValueError, match="not a scdtl model"):
         load(tmp_path)
     file_of(tmp_path).write_bytes(b"")
     with pytest.raises(ValueError, match="not a whole safetensors file"):
@@ -378,7 +378,7 @@ def set_in(*path, to):
         (lambda header, tensors: tensors.update(x_=np.zeros(3)), "unexpected tensors: x_"),
         (lambda header, tensors: tensors.pop("module.log_mean"), "missing or unexpected tensors"),
         (lambda header, tensors: tensors["module.log_mean"].fill(np.nan), "not finite"),
-        (lambda header, tensors: tensors["module.gene_order"].fill(0), "no permutation"),
+        (lambda header, tensors: tensors["module.gene_order"].fill(0), "not a permutation"),
         (
             lambda header, tensors: tensors.update({"module.log_mean": np.zeros((2, 40), int)}),
             "log_mean is of type int64",
