@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from scdtl.model._bulk_samples import gene_names
+from scdtl.module._co_expression import co_expression_loadings
 from scdtl.module._gene_order import order_by_similarity
 from scdtl.module._scdtl import N_BULK_LATENTS
 from scdtl.pretrained import BulkWeights
@@ -37,6 +38,8 @@ def weights_of(
     )
     tensors["log_mean"] = module.log_mean.cpu().numpy()
     tensors["gene_order"] = order_by_similarity(tensors["decoder.genes.weight"])
+    expression, studies, _ = samples
+    tensors["co_expression"] = co_expression_loadings(expression, studies, tensors["log_mean"])
     tensors["latents"] = _pseudo_cell_latents(module, samples)
     n_latent, n_hidden = tensors["encoder.latent.weight"].shape
     genes, ensembl_ids = gene_names(var)

@@ -24,7 +24,13 @@ from scdtl.model._bulk_weights import as_weights
 from scdtl.model._inference import ImputationModel
 from scdtl.model._sample import cells_for_order
 from scdtl.model._saving import SavedAsData, refuse_checkpoints_to_open
-from scdtl.model._transfer import co_expression_order, keys_in_bulk, matches_of, transfer
+from scdtl.model._transfer import (
+    architecture_of,
+    co_expression_order,
+    keys_in_bulk,
+    matches_of,
+    transfer,
+)
 from scdtl.model._trust import bulk_helps, calibrate, raise_noise_to_residuals, score
 from scdtl.module._gene_order import columns_at, gene_vectors, order_by_similarity
 from scdtl.module._scdtl import SCDTLModule
@@ -81,6 +87,8 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         Number of networks, trained one after the other, each in its own order of the cells; the
         prediction is their mean, which is more accurate. Training time is proportional to it.
         Latent and attention are those of the last network.
+    n_components
+        Components of bulk co-expression; :meth:`from_bulk_model` sets it.
 
     See Also
     --------
@@ -112,6 +120,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         patch_size: int = 64,
         n_levels: int = 2,
         n_models: int = 1,
+        n_components: int = 0,
     ):
         # Drawn once, for the first weights and for the split: molecules that were held out stay so
         # when training goes on.
@@ -131,6 +140,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
                 n_levels,
                 n_models,
                 self.noise,
+                n_components,
             )
         self.is_trained_: bool
         self.gene_keys_ = gene_keys(self.get_var_names())
@@ -204,7 +214,8 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         adata
             Cells × genes, registered with :meth:`setup_anndata`.
         **model_kwargs
-            Arguments of :class:`SCDTL`; ``n_hidden`` and ``n_latent`` come from the weights.
+            Arguments of :class:`SCDTL`; ``n_hidden``, ``n_latent`` and ``n_components`` come from
+            the weights.
 
         Returns
         -------
@@ -217,7 +228,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             If less than 10 % of the genes are in the weights.
         """
         weights = as_weights(bulk, adata.var_names)
-        model = cls(adata, None, **weights.architecture, **model_kwargs)
+        model = cls(adata, None, **architecture_of(weights), **model_kwargs)
         model._transfer(weights, matches_of(weights, adata.var_names))
         return model
 
@@ -229,7 +240,9 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         self._set_gene_order(
             lambda genes, counts: co_expression_order(weights, position[genes], counts)
         )
-        transfer(weights, position[self.module.gene_order.numpy()], self.module.dae)
+        order = self.module.gene_order.numpy()
+        measured = (self.module.noise.log_mean(self._totals()) > LOG_ZERO).any(0)[order]
+        transfer(weights, position[order], measured, self.module)
         self.module.bulk_latents.copy_(
             torch.from_numpy(np.resize(weights.tensors["latents"], self.module.bulk_latents.shape))
         )

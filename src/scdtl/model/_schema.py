@@ -125,7 +125,12 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     if header["categories"].keys() != columns(header["setup_args"]).keys():
         raise Misfit("does not fit: its categories are not those of the columns in setup_args")
     if header["model_name"] == "SCDTL":
-        header["parameters"].setdefault("n_levels", 3)  # which it was when no file said so
+        # What it was when no file said so.
+        header["parameters"] = {"n_levels": 3, "n_components": 0} | header["parameters"]
+        shapes = {"loadings": (len(header["genes"]), 0), "solve": (0, 0)}
+        for name, shape in shapes.items():
+            empty = np.zeros(shape, np.float32)
+            tensors.setdefault(f"{_NETWORK}co_expression.{name}", empty)
     return header, tensors
 
 

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from scipy import sparse
 
     from scdtl.genes import GeneMatches
-    from scdtl.module._dae import DAE
+    from scdtl.module._scdtl import SCDTLModule
     from scdtl.pretrained import BulkWeights
+
+_DAE_BESIDE_CO_EXPRESSION = 0.5  # both say much the same
 
 
 def matches_of(weights: BulkWeights, genes: Iterable[str]) -> GeneMatches:
@@ -34,12 +36,21 @@ def keys_in_bulk(weights: BulkWeights, genes: Iterable[str], matches: GeneMatche
     return gene_keys(list(genes), [weights.genes[i] if i >= 0 else None for i in matches.position])
 
 
+def architecture_of(weights: BulkWeights) -> dict[str, int]:
+    """Arguments of a model that weights fit into."""
+    return weights.architecture | {"n_components": weights.n_components}
+
+
 @torch.no_grad()
-def transfer(weights: BulkWeights, position: np.ndarray, dae: DAE) -> None:
-    """Start a DAE from bulk weights; genes unknown to bulk (position -1) start at zero."""
+def transfer(
+    weights: BulkWeights, position: np.ndarray, measured: torch.Tensor, module: SCDTLModule
+) -> None:
+    """Start from bulk weights; genes unknown to bulk (position -1) start at zero."""
     known = torch.from_numpy(position >= 0)
     gathered = torch.from_numpy(np.maximum(position, 0))
-    for name, parameter in dae.named_parameters():
+    loadings = torch.from_numpy(weights.tensors["co_expression"])[gathered] * known[:, None]
+    module.co_expression.start(loadings, measured & known)
+    for name, parameter in module.dae.named_parameters():
         if name == "decoder.batch.weight":
             continue  # batches are the cells' own
         value = torch.from_numpy(weights.tensors[name])
@@ -47,6 +58,8 @@ def transfer(weights: BulkWeights, position: np.ndarray, dae: DAE) -> None:
             value = value[:, gathered] * known
         elif name.startswith("decoder.genes"):
             value = value[gathered] * (known if value.ndim == 1 else known[:, None])
+            if loadings.shape[1]:
+                value = value * _DAE_BESIDE_CO_EXPRESSION
         parameter.copy_(value)
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from scdtl._constants import REGISTRY_KEYS
 from scdtl.module._adaptation import maximum_mean_discrepancy
+from scdtl.module._co_expression import CoExpression
 from scdtl.module._dae import DAE, log1p_deviation
 from scdtl.module._fusion import CrossChannelAttention
 from scdtl.module._unet import UNet
@@ -23,7 +24,7 @@ _NETWORK = ("dae", "unet", "fusion")
 
 
 class SCDTLModule(BaseModuleClass):
-    """Two branches over the genes, fused by attention, around the mean profile of the data.
+    """Two branches over the genes, fused by attention, around the data's mean and bulk's word.
 
     Parameters
     ----------
@@ -38,6 +39,8 @@ class SCDTLModule(BaseModuleClass):
         ``dae``, ``unet`` and ``fusion``; the ``others`` are kept aside.
     noise
         Name of the noise model.
+    n_components
+        Components of bulk co-expression; 0 without bulk.
 
     Notes
     -----
@@ -65,6 +68,7 @@ class SCDTLModule(BaseModuleClass):
         n_levels: int = 2,
         n_models: int = 1,
         noise: str = "umi",
+        n_components: int = 0,
     ):
         super().__init__()
         # What bulk replaces comes last: its size does not change how the others start.
@@ -74,6 +78,7 @@ class SCDTLModule(BaseModuleClass):
         network = nn.ModuleDict({name: getattr(self, name) for name in _NETWORK})
         self.others = nn.ModuleList(copy.deepcopy(network) for _ in range(n_models - 1))
         self.others.requires_grad_(False)
+        self.co_expression = CoExpression(n_genes, n_components)
         self.noise = NOISE_MODELS[noise](n_genes)
         self.register_buffer("gene_order", torch.arange(n_genes))
         self.register_buffer("log_mean", torch.zeros(n_batch, n_genes))
@@ -83,6 +88,7 @@ class SCDTLModule(BaseModuleClass):
     def start_without_bulk(self) -> None:
         """Draw the DAE's first weights, once the mean profile is known."""
         self.dae.draw(max(1, int((self.log_mean > LOG_ZERO).any(0).sum())))
+        self.co_expression.clear()
         self.bulk_latents.zero_()
         self.start_others()
 
@@ -111,7 +117,8 @@ class SCDTLModule(BaseModuleClass):
     def inference(
         self, counts: torch.Tensor, batch_index: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        return _encoded(self, self.deviation(counts, batch_index))
+        deviation = self.deviation(counts, batch_index)
+        return {**_encoded(self, deviation), "by_co_expression": self.co_expression(deviation)}
 
     def _get_generative_input(
         self,
@@ -127,9 +134,11 @@ class SCDTLModule(BaseModuleClass):
         latent: torch.Tensor,
         unet: torch.Tensor,
         context: torch.Tensor,
+        by_co_expression: torch.Tensor,
         batch_index: torch.Tensor,
     ) -> dict[str, torch.Tensor]:
-        return {"log_ratios": _decoded(self, latent, unet, context, batch_index), "unet": unet}
+        fused = _decoded(self, latent, unet, context, batch_index)
+        return {"log_ratios": fused + by_co_expression, "unet": unet + by_co_expression}
 
     def attention_to_dae(self, counts: torch.Tensor, batch_index: torch.Tensor) -> torch.Tensor:
         """Weight of the DAE's logits in the fusion, cells × genes."""
@@ -196,7 +205,7 @@ class SCDTLModule(BaseModuleClass):
         total = torch.zeros_like(deviation)
         for network in (self, *self.others):
             total += _decoded(network, **_encoded(network, deviation), batch_index=as_batch)
-        return total / (1 + len(self.others))
+        return total / (1 + len(self.others)) + self.co_expression(deviation)
 
     def predicted(
         self,

@@ -15,7 +15,7 @@ from scdtl._compat import forget_anndata
 from scdtl.data._counts import read_sample
 from scdtl.model import SCDTL
 from scdtl.model._sample import sampler
-from scdtl.model._transfer import matches_of
+from scdtl.model._transfer import architecture_of, matches_of
 from scdtl.noise import NOISE_MODELS
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def trained_model(
             model._totals_on_disk = cells.totals
             return model
         with store.new() if store is not None else nullcontext():
-            architecture = {} if weights is None else weights.architecture
+            architecture = {} if weights is None else architecture_of(weights)
             model = SCDTL(adata, None, **architecture, **model_kwargs)
             model._totals_on_disk = cells.totals
             if weights is not None:

@@ -17,7 +17,7 @@ from scdtl.pretrained._safetensors import FileKind, Misfit, Spec, check_header, 
 _FILE = FileKind(
     "weight file",
     "scdtl",
-    (1,),
+    (1, 2),
     "write it again with scdtl.BulkDAE.export, or name released weights "
     "(scdtl.pretrained.available).",
 )
@@ -29,6 +29,9 @@ _HEADER = {
     "provenance": dict[str, Any],
 }
 _ARCHITECTURE = ("n_hidden", "n_latent")
+_EIGHT_BIT = {"encoder.genes.weight": 0, "decoder.genes.weight": 1, "co_expression": 1}
+"""Tensors that are stored as bytes with one scale per gene, and the axis of the other numbers."""
+_SCALE = ".scale"
 _MOST_BYTES = 2**29  # no honest weights come near
 
 
@@ -40,7 +43,9 @@ class BulkWeights:
     ----------
     tensors
         Weights of encoder and decoder; ``log_mean`` (genes), the log of the mean bulk profile;
-        ``gene_order``, which sorts the genes by co-expression; ``latents`` of pseudo-cells.
+        ``gene_order``, which sorts the genes by co-expression; ``co_expression``, loadings of
+        the genes on components of the samples (none in files of version 0.1); ``latents`` of
+        pseudo-cells.
     genes
         Gene symbols, in the order of the weights.
     ensembl_ids
@@ -73,9 +78,14 @@ class BulkWeights:
         """Name of the weights, ``"unnamed"`` unless the provenance has one."""
         return str(self.provenance.get("name", "unnamed"))
 
+    @property
+    def n_components(self) -> int:
+        """Number of components of co-expression."""
+        return self.tensors["co_expression"].shape[1]
+
 
 def save_weights(weights: BulkWeights, path: str | Path) -> str:
-    """Write weights as float16 safetensors and return the file's sha256.
+    """Write weights as safetensors of 8 and 16 bits, and return the file's sha256.
 
     Parameters
     ----------
@@ -101,7 +111,14 @@ def save_weights(weights: BulkWeights, path: str | Path) -> str:
         "architecture": weights.architecture,
         "provenance": weights.provenance,
     }
-    return _FILE.write(Path(path), header, _of_type(np.float16, weights.tensors))
+    tensors = _of_type(np.float16, weights.tensors)
+    for name, axis in _EIGHT_BIT.items():
+        value = weights.tensors[name]
+        scale = np.abs(value).max(axis, keepdims=True, initial=0) / 127
+        bytes_ = np.rint(np.divide(value, scale, out=np.zeros_like(value), where=scale > 0))
+        tensors[name] = bytes_.astype(np.int8)
+        tensors[name + _SCALE] = scale.astype(np.float32)
+    return _FILE.write(Path(path), header, tensors)
 
 
 def load_weights(name_or_path: str | Path, *, verbose: bool | None = None) -> BulkWeights:
@@ -150,7 +167,11 @@ def load_weights(name_or_path: str | Path, *, verbose: bool | None = None) -> Bu
         check_tensors(tensors, _expected(header))
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    del header["schema"]
+    if header.pop("schema") == 1:
+        tensors["co_expression"] = np.zeros((len(header["genes"]), 0), np.float32)
+    else:
+        for name in _EIGHT_BIT:
+            tensors[name] = tensors[name] * tensors.pop(name + _SCALE)
     return BulkWeights(_of_type(np.float32, tensors), **header, sha256=sha256)
 
 
@@ -203,10 +224,17 @@ def _expected(header: dict[str, Any]) -> dict[str, Spec]:
         "decoder.hidden.0": (n_hidden,),
         "decoder.genes": (n_genes, n_hidden),
     }
-    return {
+    expected: dict[str, Spec] = {
         **{f"{name}.weight": (shape, "f") for name, shape in layers.items()},
         **{f"{name}.bias": (shape[:1], "f") for name, shape in layers.items()},
         "log_mean": ((n_genes,), "f"),
         "latents": ((None, n_latent), "f"),
         "gene_order": ((n_genes,), "i"),
     }
+    if header["schema"] > 1:
+        expected["co_expression"] = ((n_genes, None), "f")
+        for name, axis in _EIGHT_BIT.items():
+            shape = tuple(1 if i == axis else n for i, n in enumerate(expected[name][0]))
+            expected[name] = (expected[name][0], "i")
+            expected[name + _SCALE] = (shape, "f")
+    return expected
