@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import builtins
+import importlib
+import inspect
 import os
 import shutil
 import sys
@@ -14,9 +15,6 @@ from typing import TYPE_CHECKING
 
 from sphinx.ext.napoleon import NumpyDocstring
 
-from scdtl.cli import _parser
-from scdtl.pretrained import available
-
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
@@ -25,61 +23,39 @@ project = info["Name"]
 author = "The scdtl developers"
 copyright = f"2026, {author}"
 release = version = info["Version"]
-repository_url = "https://github.com/scdtl/scdtl"
+links = dict(line.split(", ") for line in info.get_all("Project-URL"))
+repository_url = links["Source"]
 
-# Notebooks live outside of docs/, but Sphinx reads only what lies below it
+# What is made at build time
 
 HERE = Path(__file__).parent
-ROOT = HERE.parent
+sys.path.insert(0, str(HERE))
+import parts  # noqa: E402
+from figures import api as figures  # noqa: E402
+
 GENERATED = HERE / "generated"
 shutil.rmtree(GENERATED, ignore_errors=True)  # so that nothing of an earlier build is left
-(GENERATED / "tutorials").mkdir(parents=True)
-notebooks = {path.stem: path for path in sorted((ROOT / "tutorials").glob("*.ipynb"))}
-for path in notebooks.values():
-    shutil.copy(path, GENERATED / "tutorials")
-FIRST = ("quickstart", "trust", "downstream", "own_bulk", "large_data", "in_scvi_tools")
-in_order = [name for name in FIRST if name in notebooks]
-in_order += [name for name in notebooks if name not in in_order]
-(GENERATED / "tutorials.md").write_text(
-    "```{toctree}\n:hidden:\n:caption: Tutorials\n\n"
-    + "".join(f"generated/tutorials/{name}\n" for name in in_order)
-    + "```\n",
-    encoding="utf-8",
-)
-
-# The table of released weights comes from the registry
-
-columns = ["species", "studies", "samples", "genes", "size_mb", "licence", "description"]
-weights = available()[columns].reset_index()
-lines = [weights.columns, ["---"] * len(weights.columns), *weights.itertuples(index=False)]
-table = "".join("| " + " | ".join(map(str, line)) + " |\n" for line in lines)
-(GENERATED / "weights_table.md").write_text(table, encoding="utf-8")
-
-# What the commands say of themselves
-
-
-def _help_of(parser: argparse.ArgumentParser, level: int = 2) -> str:
-    text = f"{'#' * level} `{parser.prog}`\n\n```text\n{parser.format_help()}```\n\n"
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            text += "".join(_help_of(command, level + 1) for command in action.choices.values())
-    return text
-
-
-os.environ["COLUMNS"] = "88"
-(GENERATED / "commands.md").write_text(_help_of(_parser()), encoding="utf-8")
+GENERATED.mkdir()
+parts.tutorials(HERE.parent / "tutorials", GENERATED)
+parts.weights_table(GENERATED)
+parts.commands(GENERATED)
+figures.draw(GENERATED)
 
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.intersphinx",
+    "sphinx.ext.linkcode",
     "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx_autodoc_typehints",
     "sphinx_copybutton",
     "sphinx_design",
+    "sphinxcontrib.bibtex",
 ]
+bibtex_bibfiles = ["references.bib"]
+bibtex_reference_style = "author_year"
 
 nitpicky = True
 suppress_warnings = ["config.cache"]  # a setting below is a function
@@ -87,6 +63,7 @@ exclude_patterns = [
     "_build",
     "benchmarks/*.md",  # parts of benchmarks.md
     "generated/commands.md",  # a part of command_line.md
+    "generated/gallery.md",  # a part of tutorials.md
     "generated/tutorials.md",  # a part of index.md
     "generated/weights_table.md",  # a part of weights.md
     "Thumbs.db",
@@ -121,8 +98,16 @@ UNUSABLE = {
 
 
 def setup(app: Sphinx) -> None:
-    """Leave out what models can't do."""
+    """Leave out what models can't do; show what figures look like."""
     app.connect("autodoc-skip-member", _skip_unusable)
+    app.connect("autodoc-process-docstring", _show_figure)
+
+
+def _show_figure(
+    app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]
+) -> None:
+    if name.startswith("scdtl.pl."):
+        lines += figures.lines_for(name.removeprefix("scdtl.pl."))
 
 
 def _skip_unusable(app: Sphinx, what: str, name: str, member: object, *_: object) -> bool | None:
@@ -133,6 +118,24 @@ def typehints_fixup_module_name(module: str) -> str:
     """Where a class is documented: ``anndata``, not ``anndata._core.anndata``."""
     public = module.split("._")[0]
     return {"scdtl.model": "scdtl", "scdtl.genes": "scdtl.pretrained"}.get(public, public)
+
+
+def linkcode_resolve(domain: str, info: dict[str, str]) -> str | None:
+    """Address of the source; members that models inherit are documented by scvi-tools."""
+    thing = importlib.import_module(info["module"])
+    for name in info["fullname"].split("."):
+        thing = getattr(thing, name, None)
+    thing = inspect.unwrap(thing.fget if isinstance(thing, property) else thing)
+    try:
+        path = Path(inspect.getsourcefile(thing))
+        lines, first = inspect.getsourcelines(thing)
+    except (OSError, TypeError):
+        return None
+    root = Path(importlib.import_module("scdtl").__file__).parents[1]
+    if not path.is_relative_to(root):
+        return None
+    place = path.relative_to(root).as_posix()
+    return f"{repository_url}/blob/main/src/{place}#L{first}-L{first + len(lines) - 1}"
 
 
 def _parse_returns_section(self: NumpyDocstring, section: str) -> list[str]:
@@ -147,6 +150,13 @@ NumpyDocstring._parse_returns_section = _parse_returns_section
 
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
+# [text](repo:path) is a file of the repository, whose address pyproject.toml has.
+myst_url_schemes = {
+    "http": None,
+    "https": None,
+    "mailto": None,
+    "repo": f"{repository_url}/{{{{path}}}}",
+}
 nb_execution_mode = "off"
 nb_merge_streams = True
 copybutton_prompt_text = r">>> |\.\.\. |\$ "

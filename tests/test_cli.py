@@ -257,7 +257,7 @@ def test_output_that_exists_is_refused_before_anything_is_read(toy_file, calls, 
     output.write_text("old")
     words = ["impute", "none.h5ad", "-o", str(output)]
     assert main(words) == 1
-    assert "out.h5ad exists: name another one, or add --overwrite" in capsys.readouterr().err
+    assert "out.h5ad exists: choose another one, or add --overwrite" in capsys.readouterr().err
     assert output.read_text() == "old"
     words[1] = str(toy_file)
     assert main([*words, "--overwrite"]) == 0
@@ -300,7 +300,7 @@ def test_what_is_read_is_never_overwritten(toy_file, calls, capsys, monkeypatch,
     (folder / "link.zarr").symlink_to("toy.zarr")
     content = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert main(["impute", *words.split(), "-o", output, "--overwrite"]) == 1
-    assert f"output {output} holds what is read" in capsys.readouterr().err
+    assert f"output {output} is also the input" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == content
     assert not calls
 
@@ -312,7 +312,7 @@ def test_overwrite_replaces_stores_alone(toy_file, capsys):
     store.mkdir()
     (store / "photo").touch()
     assert main(words) == 1
-    assert "is a folder, but no zarr store" in capsys.readouterr().err
+    assert "is a folder, but not a zarr store" in capsys.readouterr().err
     assert [path.name for path in store.iterdir()] == ["photo"]
     (store / "photo").unlink()
     store.rmdir()
@@ -386,7 +386,7 @@ def test_files_of_all_kinds_give_the_same(files, imputed_toy, words, tmp_path, m
         ("in.h5mu", "choose the RNA counts with --modality, which is one of: prot, rna"),
         ("in.h5mu --modality atac", "which is one of: prot, rna"),
         ("in.h5ad --modality rna", "in.h5ad has no modalities: leave --modality out"),
-        ("spatial.zarr", "name the one that is in it, as spatial.zarr/tables/table"),
+        ("spatial.zarr", "the AnnData inside it, such as spatial.zarr/tables/table"),
         ("cellranger", "10x folders with scanpy.read_10x_mtx"),
         ("counts.h5ad.gz", "decompress it if it ends in .gz"),
         ("velocyto.loom", ".loom files with scanpy.read_loom"),

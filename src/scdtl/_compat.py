@@ -1,4 +1,4 @@
-"""The only file that knows the versions of other packages, and their traps."""
+"""The only file that depends on versions of other packages and works around their quirks."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ def quiet_lightning() -> Iterator[None]:
 
 @contextmanager
 def one_process() -> Iterator[list[Any]]:
-    """Train in this process alone, whatever SLURM or MPI say; yield plugins for the trainer.
+    """Train in this process only, whatever SLURM or MPI say; yield plugins for the trainer.
 
-    Lightning takes each task of a job for a part of one training, refuses jobs that it does not
-    like, and logs in the first task only.
+    Lightning treats each task of a job as part of one training, refuses some jobs, and logs in the
+    first task only.
     """
     rank, job_name = _rank_keeper.rank, os.environ.get("SLURM_JOB_NAME")
     _rank_keeper.rank = 0
@@ -71,7 +71,7 @@ def one_process() -> Iterator[list[Any]]:
 
 
 def check_one_device(devices: Any, strategy: Any) -> None:
-    """Refuse several devices for training, and say what several are good for."""
+    """Refuse several devices for training, and say how to use several for imputation."""
     n_devices = len(devices) if isinstance(devices, list | tuple) else str(devices).strip()
     if n_devices not in (1, "1", "auto") or strategy not in (None, "auto"):
         raise ValueError(

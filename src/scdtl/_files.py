@@ -32,7 +32,7 @@ def check_folder(folder: Path) -> None:
 
 
 def replace_folder(new: Path, old: Path) -> None:
-    """Move a folder to where another one is, which is deleted."""
+    """Move a folder into the place of another one, which is deleted."""
     aside = old.with_name(f".{old.name}.{os.getpid()}.old")
     old.rename(aside)
     new.rename(old)

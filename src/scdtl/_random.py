@@ -1,4 +1,4 @@
-"""Random states that a call borrows and gives back."""
+"""Random states that a call sets and restores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings of the package that hold for the whole session."""
+"""Settings of the package for the whole session."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ _NO = ("", "0", "false", "no", "off")
 
 
 class Settings:
-    """Settings that hold for the whole session; use the instance ``scdtl.settings``.
+    """Settings for the whole session; use the instance ``scdtl.settings``.
 
     ``cache_dir``, ``base_url`` and ``offline`` have an environment variable each, which is read
-    whenever the setting is. An assignment wins over it; assigning ``None`` undoes that.
+    whenever the setting is. Assigning to the setting takes precedence; assigning ``None`` undoes
+    that.
 
     Examples
     --------
@@ -38,8 +39,8 @@ class Settings:
     def verbosity(self) -> int:
         """Level of the logger ``"scdtl"``, as a number of :mod:`logging` or its name.
 
-        The default, ``"info"``, tells in one line how each imputation went. Messages go to
-        stderr, or to the handlers of the application where it has configured :mod:`logging`.
+        The default, ``"info"``, summarises each imputation in one line. Messages go to stderr, or
+        to the handlers of the application where it has configured :mod:`logging`.
         """
         return logger.getEffectiveLevel()
 
@@ -61,7 +62,7 @@ class Settings:
 
     @property
     def base_url(self) -> str | None:
-        """Where weights are that neither the package nor a copy of the repository holds.
+        """Location of weights that are neither in the package nor in a copy of the repository.
 
         A folder, as a path or a ``file://`` address, or an https address to download from.
         ``SCDTL_BASE_URL``, or ``None`` for nowhere.
@@ -102,7 +103,7 @@ class _ToStderr(logging.Handler):
 
 @contextmanager
 def only_warnings() -> Iterator[None]:
-    """Keep notes back while one call makes many others, unless details are wanted."""
+    """Hide informational messages while one call makes many others, unless debugging."""
     level = logger.level
     if level == logging.INFO:
         logger.setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""Whether an AnnData can be written, found out before the work rather than after it."""
+"""Checks before the work whether an AnnData can be written."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger = logging.getLogger("scdtl")
 
 
 def nullable_strings() -> AbstractContextManager[Any]:
-    """Let anndata write nullable strings, which every version that we support reads."""
+    """Let anndata write nullable strings, which all supported versions can read."""
     from anndata import settings
 
     return settings.override(allow_write_nullable_strings=True)
@@ -60,7 +60,7 @@ def make_writable(adata: AnnData, path: Path) -> None:
 
 @contextmanager
 def _trial(path: Path) -> Iterator[Any]:
-    """A file or store beside `path`, for a moment."""
+    """A temporary file or store next to `path`."""
     import h5py
 
     with tempfile.TemporaryDirectory(prefix=f".{path.stem}.", dir=path.parent) as folder:
@@ -86,7 +86,7 @@ def _slots(adata: AnnData) -> Iterator[tuple[str, Any]]:
 
 
 def _first_row(array: Any) -> Any:
-    """Enough to tell whether it can be written: all of what may mix kinds."""
+    """Enough to check whether it can be written: everything that may mix types."""
     if isinstance(array, pd.DataFrame) or getattr(array, "dtype", "") == "O":
         return array
     return array[:1] if hasattr(array, "__getitem__") else array

@@ -18,8 +18,8 @@ _N_PROGRAMMES = 6
 def pbmc68k_counts() -> AnnData:
     """Real counts of 700 blood cells and 765 genes, recovered from a file inside scanpy.
 
-    :func:`scanpy.datasets.pbmc68k_reduced` keeps ``log1p`` of counts that were scaled per
-    cell. The smallest positive value of a cell is one molecule, which gives the integers back.
+    :func:`scanpy.datasets.pbmc68k_reduced` holds ``log1p`` of counts that were scaled per cell.
+    The smallest positive value of a cell is one molecule, from which the counts are recovered.
 
     Returns
     -------

@@ -375,7 +375,7 @@ def test_rounded_tpm_are_told(pbmc_counts, caplog):
     counts = pbmc_counts[:120].X.toarray()
     tpm = csr_matrix(np.rint(counts / counts.sum(1, keepdims=True) * 1e6), dtype=np.float32)
     note_oddities(tpm)
-    assert "hardly numbers of molecules" in caplog.text
+    assert "do not look like UMI counts" in caplog.text
     assert "smallest value above zero" in caplog.text
 
 

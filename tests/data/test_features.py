@@ -1,4 +1,4 @@
-"""Features that are no genes: antibodies, peaks, guides."""
+"""Features that are not genes: antibodies, peaks, guides."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_other_features_change_nothing_for_genes_and_stay_as_they_were(both, cap
     for adata in (both, genes):
         impute(adata, max_epochs=2, verbose=False, return_std=True)
     assert (
-        f"{N_TAGS} features are no genes (var['feature_types']: Antibody Capture)" in caplog.text
+        f"{N_TAGS} features are not genes (var['feature_types']: Antibody Capture)" in caplog.text
     )
     for key in ("scdtl", "scdtl_std"):
         np.testing.assert_allclose(of_genes(both, genes, key), genes.layers[key], atol=1e-5)
@@ -81,7 +81,7 @@ def test_other_features_are_zero_wherever_the_layer_goes(both, options, tmp_path
 
 def test_chosen_genes_must_be_genes(both):
     both, genes = both
-    with pytest.raises(ValueError, match=r"no genes.*CD0_TotalSeqB"):
+    with pytest.raises(ValueError, match=r"not genes.*CD0_TotalSeqB"):
         impute(both, bulk=None, genes=["CD0_TotalSeqB"])
     chosen = list(genes.var_names[:3])
     impute(both, bulk=None, genes=chosen, max_epochs=1, verbose=False)
@@ -90,9 +90,9 @@ def test_chosen_genes_must_be_genes(both):
 
 def test_the_model_class_says_how_to_choose_the_genes(both):
     both, genes = both
-    with pytest.raises(ValueError, match=rf"{N_TAGS} features of adata are no genes") as error:
+    with pytest.raises(ValueError, match=rf"{N_TAGS} features of adata are not genes") as error:
         scdtl.SCDTL.setup_anndata(both)
-    advice = str(error.value).partition("give the genes alone, as ")[2].rstrip(".")
+    advice = str(error.value).partition("select the genes, as in ")[2].rstrip(".")
     chosen = eval(advice, {"adata": both})
     assert set(chosen.var_names) == set(genes.var_names)
     scdtl.SCDTL.setup_anndata(chosen)

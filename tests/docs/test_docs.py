@@ -131,3 +131,38 @@ def _text(code: str) -> str:
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             texts.append(re.sub(r"%[.\d]*[dsrf]", " ", node.value))
     return "\n".join(texts)
+
+
+def test_functions_that_draw_show_a_figure(site: Path, pages: dict[str, Page]) -> None:
+    import scdtl
+
+    bare = [
+        name
+        for name in scdtl.pl.__all__
+        if not any(name in image for image in pages[f"generated/api/scdtl.pl.{name}.html"].images)
+    ]
+    assert not bare, "add them to docs/figures/api.py"
+
+
+def test_links_to_the_source_lead_to_the_definition(root: Path, pages: dict[str, Page]) -> None:
+    found = {
+        (page, *link)
+        for page, content in pages.items()
+        if page.startswith("generated/api/")
+        for target in content.links
+        for link in re.findall(r"/blob/main/(src/\S+)#L(\d+)-L\d+$", target)
+    }
+    for page, path, line in found:
+        name = page.removesuffix(".html").rsplit(".", 1)[1]
+        definition = (root / path).read_text(encoding="utf-8").splitlines()[int(line) - 1]
+        assert re.match(r"\s*(@|def |class )", definition), (page, path, line, definition)
+        if "scdtl.pl." in page:
+            assert f"def {name}(" in definition
+    assert len(found) > 50
+
+
+def test_tutorials_have_a_card_each(site: Path, root: Path) -> None:
+    page = (site / "tutorials.html").read_text(encoding="utf-8")
+    for path in (root / "tutorials").glob("*.ipynb"):
+        assert f'href="generated/tutorials/{path.stem}.html"' in page
+    assert page.count("Open in Colab") == 0

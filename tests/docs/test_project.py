@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -53,7 +54,9 @@ def test_conda_recipe_has_the_dependencies_of_the_package(project: dict[str, Any
     assert recipe["context"]["version"] == project["version"]
     needed = {}
     for dependency in project["dependencies"]:
-        name, extra, bounds = re.fullmatch(r"([\w-]+)(\[\w+\])?(.*)", dependency).groups()
+        match = re.fullmatch(r"([\w-]+)(\[\w+\])?(.*)", dependency)
+        assert match
+        name, extra, bounds = match.groups()
         needed[CONDA_NAMES.get(name, name)] = bounds
         if extra == "[leiden]":
             needed |= {"python-igraph": "", "leidenalg": ""}
@@ -108,3 +111,30 @@ def test_readme_points_to_files_that_exist() -> None:
     targets = re.findall(r"\]\((?!https?://)([^)#]+)[^)]*\)", text)
     assert targets
     assert not [target for target in targets if not (ROOT / target).exists()]
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "tutorials").glob("*.ipynb")), ids=lambda p: p.stem
+)
+def test_tutorials_open_in_colab(path: Path, project: dict[str, Any]) -> None:
+    """With the button of that notebook, and a cell that installs what the button's address has."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    source = project["urls"]["Source"]
+    place = source.removeprefix("https://github.com/")
+    link = f"colab.research.google.com/github/{place}/blob/main/tutorials/{path.name}"
+    assert link in "".join(cells[0]["source"]), "run python tutorials/colab.py"
+    assert f"git+{source}" in "".join(cells[1]["source"])
+
+
+def test_addresses_are_those_of_the_project(project: dict[str, Any]) -> None:
+    """They are placeholders until the first release; docs/contributing.md says what to change."""
+    urls = project["urls"]
+    for name in ("CITATION.cff", "conda/recipe.yaml", "docs/ecosystem/meta.yaml"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert urls["Source"] in text
+        assert urls["Documentation"] in text
+    patterns = ("*.md", "*.cff", "conda/*", "docs/*.md", "docs/ecosystem/*", "tutorials/*.ipynb")
+    for path in (path for pattern in patterns for path in ROOT.glob(pattern)):
+        text = path.read_text(encoding="utf-8")
+        for address in re.findall(r"https://github\.com/[\w-]+/scdtl\b", text):
+            assert address == urls["Source"], path

@@ -90,7 +90,7 @@ def test_kinds_are_told_and_counted():
     assert sum(matches.counts.values()) == len(names)
     assert in_words(matches.counts) == (
         "1 by symbol, 1 by Ensembl id, 1 by symbol in another case, 1 by alias or former symbol, "
-        "1 left out as a second name of a gene, 1 unknown"
+        "1 left out as duplicates, 1 unknown"
     )
 
 
@@ -548,12 +548,16 @@ def test_a_tenth_of_the_names_is_enough():
             "Ensembl gene ids of mouse",
             "weights of mouse",
         ),
-        (["ENSDARG00000053091", "ENSDARG00000053092"], "of another species", "of your species"),
+        (
+            ["ENSDARG00000053091", "ENSDARG00000053092"],
+            "of a species other than",
+            "of your species",
+        ),
         (["ENST00000011653", "ENST00000300692.8"], "Ensembl transcript ids", "var_names"),
         (["ENSG00000000001", "ENSG00000000002"], "Ensembl gene ids of human", "var_names"),
         (["920", "915"], "Entrez ids or plain numbers", "var_names"),
         (["GENE0", "GENE1"], "human symbols", "var_names"),
-        (["a/b", "?"], "no naming that scdtl knows", "var_names"),
+        (["a/b", "?"], "names of an unknown kind", "var_names"),
     ],
 )
 def test_too_few_matches_say_what_was_seen_and_what_to_do(names, seen, advice):

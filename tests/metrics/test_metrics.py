@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SHAPE = (30, 12)
-METRICS = [metrics.poisson_deviance, metrics.mse, metrics.rmse, metrics.l1, metrics.pearson]
+METRICS: list[Callable] = [
+    metrics.poisson_deviance,
+    metrics.mse,
+    metrics.rmse,
+    metrics.l1,
+    metrics.pearson,
+]
 SHAPES = st.tuples(st.integers(2, 8), st.integers(2, 8))
 COUNTS = SHAPES.flatmap(lambda shape: arrays(np.int64, shape, elements=st.integers(0, 50)))
 EXPRESSION = SHAPES.flatmap(

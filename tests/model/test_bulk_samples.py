@@ -70,7 +70,7 @@ def test_a_logarithm_can_be_undone(bulk, form):
 def test_values_that_are_no_numbers_are_refused(bulk):
     values = bulk.X.toarray().astype(object)
     values[0, 0] = "n.d."
-    refusal_of(anndata.AnnData(values, obs=bulk.obs, var=bulk.var), "no number: .*n.d.")
+    refusal_of(anndata.AnnData(values, obs=bulk.obs, var=bulk.var), "not numbers: .*n.d.")
     refusal_of(anndata.AnnData(obs=bulk.obs, var=bulk.var), "bulk.X is None")
 
 

@@ -137,7 +137,7 @@ def test_cells_with_symbols_find_bulk_with_ensembl_ids(bulk):
 
 def test_ensembl_ids_alone_are_told_what_is_lacking(bulk, trained):
     adata = toy()
-    with pytest.raises(ValueError, match=r"GENE0, .* hardly found .*\(ENSG") as caught:
+    with pytest.raises(ValueError, match=r"Hardly any genes .*GENE0, .*\(ENSG") as caught:
         impute(adata, bulk=with_ensembl_ids(bulk), max_epochs=1, verbose=False)
     assert not trained
     bulk.var["gene_name"] = GENES

@@ -324,7 +324,7 @@ def test_files_of_another_kind_are_refused(saved, tmp_path, toy_weights_file):
     with pytest.raises(ValueError, match="holds a SCDTL, not a BulkDAE: load it with SCDTL.load"):
         load(saved, False, BulkDAE)
     shutil.copy(toy_weights_file, file_of(tmp_path))
-    with pytest.raises(ValueError, match="no model of scdtl"):
+    with pytest.raises(ValueError, match="not a scdtl model"):
         load(tmp_path)
     file_of(tmp_path).write_bytes(b"")
     with pytest.raises(ValueError, match="not a whole safetensors file"):

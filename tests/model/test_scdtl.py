@@ -348,7 +348,7 @@ def test_foreign_genes_are_refused(toy_model, adata):
         ({"scale": "sqrt"}, "scale='sqrt'"),
         ({"replace": "none"}, "replace='none'"),
         ({"gene_list": ["GENE1", "TP53"]}, "TP53"),
-        ({"transform_batch": "batch7"}, "'batch7' is none of batch0, batch1"),
+        ({"transform_batch": "batch7"}, "'batch7' is not one of batch0, batch1"),
         ({"scale": "expected_log1p", "return_std": True}, "standard deviation"),
         ({"replace": "zeros", "transform_batch": "batch0"}, "replace='zeros'"),
         ({"replace": "zeros", "library_size": 1e4}, "replace='zeros'"),

@@ -98,7 +98,7 @@ def test_ambiguous_names_are_not_used_and_told(cells, caplog):
     assert not result.var["scdtl_in_bulk"].iloc[:2].any()
     assert "2 gene names may mean several genes" in caplog.text
     assert "QARS, STRA13" in caplog.text
-    assert "2 left out as a name of several genes" in caplog.text
+    assert "2 left out as ambiguous" in caplog.text
 
 
 def fully_imputed(cells, names, bulk):

@@ -341,7 +341,7 @@ def test_a_layer_larger_than_memory_is_refused_with_advice():
 @pytest.mark.parametrize(
     ("prepare", "error", "message"),
     [
-        (lambda out: out.mkdir(), ValueError, "exists already"),
+        (lambda out: out.mkdir(), ValueError, "exists: delete it"),
         (lambda out: out.parent.rmdir(), FileNotFoundError, "does not exist"),
         (
             lambda out: (out.parent / "out.zarr.partial" / "photos").mkdir(parents=True),

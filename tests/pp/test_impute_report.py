@@ -12,10 +12,10 @@ from scdtl.pp import impute
 
 LINE = re.compile(
     r"Imputed 700 cells × 765 genes as UMIs \((?P<why>[^)]*)\) (?P<origin>.*)\. "
-    r"(?P<training>[^.]*)\. Of the deviance of "
-    r"held-out molecules, (?P<explained>-?[\d.]+) % is explained beyond the mean profile\. Genes: "
-    r"(?P<trusted>\d+) trusted, (?P<no_better>\d+) not predicted better than by their mean, "
-    r"(?P<untold>\d+) with too few to tell\."
+    r"(?P<training>[^.]*)\. Imputation explains (?P<explained>-?[\d.]+) % of the deviance of "
+    r"held-out molecules beyond the mean profile\. Genes: "
+    r"(?P<trusted>\d+) trusted, (?P<no_better>\d+) predicted no better than by their mean, "
+    r"(?P<untold>\d+) with too little data to tell\."
 )
 
 
@@ -44,7 +44,7 @@ def test_the_end_is_told_once_with_the_numbers_that_are_written(told, pbmc_count
     assert int(told["no_better"]) == adata.n_vars - trusted - untold
     n_known = int(adata.var["scdtl_in_bulk"].sum())
     assert told["origin"].startswith(
-        f"from bulk weights 'human', which know {n_known} of the genes"
+        f"from bulk weights 'human', which include {n_known} of the genes"
     )
     n_epochs = int(np.isfinite(entry["history"]["train_loss"]).sum())
     of = entry["training"]["max_epochs"]

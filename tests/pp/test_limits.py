@@ -80,6 +80,6 @@ def test_the_limit_of_a_slurm_job_is_seen(monkeypatch, job, limit):
 
 def test_a_layer_larger_than_the_container_is_refused(adata, cgroups):
     cgroups(V2, {"memory.max": "9000\n", "memory.stat": "anon 0\n"})
-    with pytest.raises(MemoryError, match="0.0 GiB of memory are left"):
+    with pytest.raises(MemoryError, match="0.0 GiB of memory are available"):
         impute(adata, bulk=None)
     assert "scdtl" not in adata.layers

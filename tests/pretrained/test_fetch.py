@@ -164,7 +164,7 @@ def test_what_ships_is_never_downloaded(server):
 def test_a_damaged_file_of_the_package_is_refused(server, monkeypatch, tmp_path):
     put(tmp_path / "package" / "human.safetensors")
     monkeypatch.setattr(_fetch, "_PACKAGE", tmp_path / "package")
-    with pytest.raises(ValueError, match="is not the file of the registry: install scdtl again"):
+    with pytest.raises(ValueError, match="does not match the registry: reinstall scdtl"):
         fetch("human")
     assert not server.requested
 
@@ -316,7 +316,7 @@ def test_a_file_with_another_hash_is_not_used(server, folder, monkeypatch, caplo
     monkeypatch.setenv("SCDTL_BASE_URL", str(folder))
     with pytest.raises(FileNotFoundError, match="no toy.safetensors with the registry's sha256"):
         fetch("toy")
-    assert f"{folder / 'toy.safetensors'} is not used: its sha256 is not that" in caplog.text
+    assert f"{folder / 'toy.safetensors'} is not used: its sha256 does not match" in caplog.text
     assert not info("toy")["local"]
 
 
@@ -344,7 +344,7 @@ def test_where_nothing_is_found_the_error_is_three_lines_and_its_advice_works(
     clone = tmp_path / "clone" / "weights" / "toy.safetensors"
     assert where == f"Looked for {package}, {clone}, {cached} (SCDTL_CACHE_DIR)."
     assert "Set SCDTL_BASE_URL to a folder or https address" in ways_out
-    assert "or give the path of the file in place of the name" in ways_out
+    assert "or pass the path of the file instead of the name" in ways_out
     assert load_weights(folder / "toy.safetensors").name == "toy"
     monkeypatch.setenv("SCDTL_BASE_URL", str(folder))
     assert load_weights("toy").name == "toy"
@@ -375,7 +375,7 @@ def test_a_damaged_file_in_the_cache_is_replaced_or_refused(
     else:
         with pytest.raises(ValueError, match="does not match"):
             fetch("toy")
-    assert f"{cached} is not used: its sha256 is not that of the registry" in caplog.text
+    assert f"{cached} is not used: its sha256 does not match the registry" in caplog.text
     assert os.listdir(cached.parent) == ["toy.safetensors"]
 
 

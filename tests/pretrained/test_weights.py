@@ -116,7 +116,7 @@ MISFITS = {
     "latents wide": ({"tensors": {"latents": np.zeros((256, 5))}}, "latents has shape"),
     "NaN": ({"tensors": {"log_mean": np.full(40, np.nan)}}, "log_mean.*not finite"),
     "infinite": ({"tensors": {"decoder.genes.bias": np.full(40, np.inf)}}, "not finite"),
-    "gene order": ({"tensors": {"gene_order": np.zeros(40, np.int32)}}, "no permutation"),
+    "gene order": ({"tensors": {"gene_order": np.zeros(40, np.int32)}}, "not a permutation"),
 }
 
 

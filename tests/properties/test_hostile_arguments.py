@@ -165,7 +165,7 @@ def test_a_tool_refuses_what_impute_refuses(tool, kind):
         refused_by_us(lambda: rank_genes_groups(adata, "cell_type"))
 
 
-WRONG_FOR_EVALUATE = {
+WRONG_FOR_EVALUATE: dict[str, list] = {
     "methods": [[], ["magician"], "magician", 5, [None]],
     "layer": ["other", 0],
     "batch_key": ["other", 0],
@@ -216,7 +216,7 @@ def test_evaluate_refuses_a_method_that_gives_no_rates_by_its_name(rates):
     assert "mine" in refused_by_us(lambda: evaluate(toy(12, 8), methods=[mine]))
 
 
-WRONG_FOR_RANK = {
+WRONG_FOR_RANK: dict[str, list] = {
     "groupby": ["other", 0, None],
     "groups": [[], ["other"], "type0", 5, [None]],
     "reference": ["other", 5, None],

@@ -33,11 +33,11 @@ def test_it_tells_the_numbers_of_the_tables(of_umis):
     explained = of_umis.genes["scdtl"].dropna().sort_values()
     assert f"of scdtl is {percent['scdtl']:.1f} %" in text
     difference = percent["scdtl"] - percent[FLOOR]
-    word = "more" if difference >= 0 else "less"
-    assert f"{abs(difference):.1f} points {word} than that of the {FLOOR}" in text
+    word = "above" if difference >= 0 else "below"
+    assert f"{abs(difference):.1f} points {word} that of the {FLOOR}" in text
     assert f"{(explained < 0).sum()} of {len(explained)} genes" in text
     untold = of_umis.genes["scdtl"].isna().sum()
-    assert f"for the other {untold} genes it can't be told" in text
+    assert f"the other {untold} genes have too few to judge" in text
     for place, named in (("Best predicted: ", explained[::-1][:3]), ("worst: ", explained[:3])):
         assert place + ", ".join(f"{gene} {share:.2f}" for gene, share in named.items()) in text
     best = percent.idxmax()
@@ -56,9 +56,9 @@ def test_it_tells_the_numbers_of_the_tables(of_umis):
         ({"scdtl": 0.4}, "No other method was compared"),
         ({"observed": 0.0, "magic": 0.3}, "The Poisson score of magic is 30.0 %"),
         ({"scdtl": np.nan, "observed": np.nan}, "No verdict: the data are too few for a Poisson"),
-        ({"scdtl": 0.4, "mean profile": np.nan}, "score of scdtl is 40.0 % ("),
-        ({"scdtl": 0.4, "magic": 0.4, "alra": 0.1}, "scdtl (40.0 %), level with magic (40.0 %)."),
-        ({"magic": 0.5, "alra": 0.4, "scdtl": 0.2}, "before alra (40.0 %); scdtl has 20.0 %."),
+        ({"scdtl": 0.4, "mean profile": np.nan}, "score of scdtl is 40.0 %. It is"),
+        ({"scdtl": 0.4, "magic": 0.4, "alra": 0.1}, "scdtl (40.0 %), tied with magic (40.0 %)."),
+        ({"magic": 0.5, "alra": 0.4, "scdtl": 0.2}, "followed by alra (40.0 %); scdtl: 20.0 %."),
     ],
 )
 def test_it_is_honest_in_every_case(scores, phrase):
@@ -76,25 +76,24 @@ def test_wins_and_losses_are_told_measure_by_measure():
         "dropout_auc": {"mean profile": 0.5, "scdtl": 0.5, "magic": np.nan},
     }
     verdict = judged(scores).verdict
+    assert "The correlation r of scdtl is 0.700, 0.100 above that of the mean profile" in verdict
     assert (
-        "The correlation r of scdtl is 0.700, 0.100 more than that of the mean profile" in verdict
+        "Compared with the mean profile, scdtl is better by correlation r and RMSE; equal by "
+        "dropout AUC; worse by r of non-zeros and RMSE of non-zeros." in verdict
     )
-    assert (
-        "Against the mean profile scdtl wins correlation r and RMSE; is level in dropout AUC; "
-        "loses r of non-zeros and RMSE of non-zeros." in verdict
-    )
-    assert "Best correlation r: magic (0.800), before scdtl (0.700)." in verdict
-    assert "Best RMSE: magic (0.300), before scdtl (0.400)." in verdict
-    assert "Best RMSE of non-zeros: mean profile (0.500), before scdtl (0.600)." in verdict
-    assert "Best dropout AUC: mean profile (0.500), level with scdtl (0.500)." in verdict
+    assert "Best correlation r: magic (0.800), followed by scdtl (0.700)." in verdict
+    assert "Best RMSE: magic (0.300), followed by scdtl (0.400)." in verdict
+    assert "Best RMSE of non-zeros: mean profile (0.500), followed by scdtl (0.600)." in verdict
+    assert "Best dropout AUC: mean profile (0.500), tied with scdtl (0.500)." in verdict
     assert "molecules" not in verdict
     assert "adds nothing" not in verdict
 
 
-@pytest.mark.parametrize(("scdtl", "told"), [(0.7, "wins"), (0.6, "is level in"), (0.5, "loses")])
+@pytest.mark.parametrize(("scdtl", "told"), [(0.7, "better"), (0.6, "equal"), (0.5, "worse")])
 def test_one_outcome_of_all_measures_is_told_in_short(scdtl, told):
     scores = {name: {"mean profile": 0.6, "scdtl": scdtl} for name in ("r", "r_nonzero")}
-    assert f"Against the mean profile scdtl {told} every measure." in judged(scores).verdict
+    phrase = f"Compared with the mean profile, scdtl is {told} by every measure."
+    assert phrase in judged(scores).verdict
 
 
 @pytest.mark.parametrize(

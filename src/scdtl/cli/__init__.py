@@ -1,4 +1,4 @@
-"""The command line: a thin shell over the Python API."""
+"""The command line: a thin wrapper around the Python API."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command ``scdtl``; return 0, or 1 after an error, told in one line on stderr.
+    """Run the command ``scdtl``; return 0, or 1 after an error, reported in one line on stderr.
 
     Wrong usage ends the process with status 2.
 
@@ -72,7 +72,7 @@ def _messages_on_stderr(*, quiet: bool) -> Iterator[None]:
 
 
 def _one_line(error: Exception) -> str:
-    """Give the error's message on one line, after its kind unless the message says it all."""
+    """Return the error's message on one line, with its type if the message needs it."""
     message = error.args[0] if isinstance(error, KeyError) and error.args else error
     text = " ".join(str(message).split())
     plain = (ValueError, KeyError, TypeError, OSError, MemoryError, ImportError)

@@ -24,7 +24,7 @@ def add_to(commands: Any) -> None:
         metavar="FOLDER",
         help="where to write (default: %(default)s)",
     )
-    command.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    command.add_argument("--quiet", action="store_true", help="print only errors")
     command.set_defaults(run=_run)
 
 

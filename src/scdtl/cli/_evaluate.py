@@ -1,4 +1,4 @@
-"""``scdtl evaluate``: measure how good imputation is."""
+"""``scdtl evaluate``: measure how well imputation predicts held-out counts."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def add_to(commands: Any) -> None:
     """Add the command to a parser."""
     command = commands.add_parser(
         "evaluate",
-        help="measure on held-out counts how good imputation is",
-        description="Hold out molecules (of reads: entries), let each method predict them from "
-        "the others, and print the scores and what they say. The input stays as it is.",
+        help="measure how well imputation predicts held-out counts",
+        description="Hold out molecules (for reads: entries), predict them from the rest with "
+        "each method, and print the scores and a verdict. The input is not changed.",
     )
     add = command.add_argument
     add_data(add)
@@ -31,15 +31,15 @@ def add_to(commands: Any) -> None:
         "--methods",
         type=_names,
         metavar="A,B",
-        help=f"some of: {', '.join(NAMES)} (default: those that are installed, not slow, and "
-        "meant for such counts)",
+        help=f"some of: {', '.join(NAMES)} (default: all that are installed, fast and "
+        "suited to the counts)",
     )
     add(
         "--held-out-fraction",
         type=float,
         default=0.1,
         metavar="P",
-        help="share of the molecules, or of reads of the entries, to hold out "
+        help="share of the molecules (for reads, of the entries) to hold out "
         "(default: %(default)s)",
     )
     add(
@@ -50,11 +50,11 @@ def add_to(commands: Any) -> None:
         metavar="N",
         help="default: %(default)s",
     )
-    add("--max-epochs", type=int, metavar="N", help="of scdtl (default: by cells)")
-    add("--html", type=Path, metavar="REPORT.html", help="write a report, one page")
+    add("--max-epochs", type=int, metavar="N", help="for scdtl (default: by number of cells)")
+    add("--html", type=Path, metavar="REPORT.html", help="write a one-page report")
     add("--csv", type=Path, metavar="SCORES.csv", help="write the table of scores")
-    add("--overwrite", action="store_true", help="replace output that exists")
-    add("--quiet", action="store_true", help="say nothing but scores and errors")
+    add("--overwrite", action="store_true", help="replace existing output")
+    add("--quiet", action="store_true", help="print only scores and errors")
     command.set_defaults(run=_run)
 
 

@@ -21,9 +21,9 @@ def add_to(commands: Any) -> None:
     command = commands.add_parser(
         "impute",
         help="impute the counts of a file",
-        description="Impute the counts of a file and write an AnnData with the imputed layer; of "
-        "an .h5mu file, that of the modality. A .zarr store is written block by block; if that "
-        "is interrupted, the same command goes on where it ended.",
+        description="Impute the counts of a file and write an AnnData with the imputed layer; for "
+        "an .h5mu file, the AnnData of the modality. A .zarr store is written block by block; "
+        "after an interruption, the same command continues where it stopped.",
     )
     add = command.add_argument
     add_data(add)
@@ -65,8 +65,8 @@ def add_to(commands: Any) -> None:
         "--dropout-threshold",
         type=float,
         default=0.5,
-        metavar="CHANCE",
-        help="above which --replace dropouts fills a zero (default: %(default)s)",
+        metavar="P",
+        help="probability above which --replace dropouts fills a zero (default: %(default)s)",
     )
     add(
         "--false-zero-rate",
@@ -74,14 +74,21 @@ def add_to(commands: Any) -> None:
         metavar="SHARE",
         help="share of a gene's molecules to give up for exact zeros (default: no zeros)",
     )
-    add("--genes", type=Path, metavar="FILE", help="genes to write, one a line (default: all)")
-    add("--max-epochs", type=int, metavar="N", help="0 for no training (default: by cells)")
+    add("--genes", type=Path, metavar="FILE", help="genes to write, one per line (default: all)")
+    add(
+        "--max-epochs",
+        type=int,
+        metavar="N",
+        help="0 for no training (default: by number of cells)",
+    )
     add("--batch-size", type=int, default=64, metavar="N", help="default: %(default)s")
     add("--accelerator", default="auto", help="cpu, gpu, mps or auto (default: %(default)s)")
-    add("--devices", type=_devices, default="auto", help="how many (default: %(default)s)")
-    add("--return-std", action="store_true", help="write the standard deviations too")
-    add("--return-dropout", action="store_true", help="write how likely zeros are dropouts too")
-    add("--quiet", action="store_true", help="say nothing but errors")
+    add(
+        "--devices", type=_devices, default="auto", help="number of devices (default: %(default)s)"
+    )
+    add("--return-std", action="store_true", help="also write standard deviations")
+    add("--return-dropout", action="store_true", help="also write dropout probabilities of zeros")
+    add("--quiet", action="store_true", help="print only errors")
     command.set_defaults(run=_run)
 
 

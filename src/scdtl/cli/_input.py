@@ -1,4 +1,4 @@
-"""What commands read: their common arguments, and files, checked before any work."""
+"""Input of the commands: common arguments, and files, checked before any work."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _OF_THE_COMMAND = "run input modality backed output html csv overwrite quiet".sp
 def add_data(add: Callable[..., Any]) -> None:
     """Add the arguments of all commands that work on counts: what to read, and where to start."""
     add("input", type=Path, metavar="IN", help="raw counts: an .h5ad, .h5mu or .zarr file")
-    add("--modality", metavar="NAME", help="which one of an .h5mu file, such as rna")
+    add("--modality", metavar="NAME", help="modality of an .h5mu file, such as rna")
     add("--layer", help="layer with the raw counts (default: X)")
     add(
         "--noise",
         default="auto",
         metavar="MODEL",
-        help="what the counts are: umi, reads (also TPM), or auto to tell by their values "
+        help="kind of counts: umi, reads (also TPM), or auto to decide by their values "
         "(default: %(default)s)",
     )
     add(
@@ -42,7 +42,7 @@ def add_data(add: Callable[..., Any]) -> None:
 
 
 def read_data(path: Path, *, backed: bool = False, modality: str | None = None) -> AnnData:
-    """Read an .h5ad or .h5mu file, or a zarr store of either; or say why there is no AnnData."""
+    """Read an .h5ad or .h5mu file or a zarr store of either; an error says why not."""
     import anndata
     import h5py
     from anndata.experimental import read_lazy
@@ -69,7 +69,7 @@ def read_data(path: Path, *, backed: bool = False, modality: str | None = None) 
 def _zarr_group(path: Path) -> Any:
     if not is_zarr(path):
         raise ValueError(
-            f"{path} is a folder, but no zarr store: read it in Python (10x folders with "
+            f"{path} is a folder, but not a zarr store: read it in Python (10x folders with "
             "scanpy.read_10x_mtx) and write it with adata.write_h5ad()"
         )
     from scdtl.pp._store import require
@@ -96,8 +96,8 @@ def _place(root: Any, path: Path, modality: str | None) -> str:
         return ""
     if path.is_dir():
         raise ValueError(
-            f"{path} is a zarr store but not an AnnData: name the one that is in it, as "
-            f"{path / 'tables' / 'table'} is in a SpatialData"
+            f"{path} is a zarr store but not an AnnData: give the path of the AnnData "
+            f"inside it, such as {path / 'tables' / 'table'} of a SpatialData"
         )
     raise ValueError(
         f"{path} is HDF5 but not an AnnData: read it in Python (10x files with "
@@ -107,7 +107,7 @@ def _place(root: Any, path: Path, modality: str | None) -> str:
 
 
 def read_genes(path: Path) -> list[str]:
-    """Names of genes, one a line, in UTF-8 or in what Excel calls Unicode text."""
+    """Names of genes, one per line, in UTF-8 or in what Excel calls Unicode text."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist or is not a file")
     content = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Where commands write, checked before any work."""
+"""Output of the commands, checked before any work."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def output_file(path: Path, *suffixes: str, options: argparse.Namespace) -> Path:
-    """Absolute path to write to, after a check that it will be possible once the work is done."""
+    """Absolute path to write to, after checking that it can be written."""
     if path.suffix not in suffixes:
         raise ValueError(f"output {path}: the name must end in {' or '.join(suffixes)}")
     check_folder(path.parent)
@@ -27,20 +27,20 @@ def _check_may_be_replaced(path: Path, options: argparse.Namespace) -> None:
         if source is None or not Path(source).exists():
             continue
         if path.samefile(source) or path.resolve() in Path(source).resolve().parents:
-            raise ValueError(f"output {path} holds what is read: name another one")
+            raise ValueError(f"output {path} is also the input: choose another output")
     if path.is_dir() != (path.suffix == ".zarr"):
         kind = "folder: name a file" if path.is_dir() else "file: name a zarr store"
         raise IsADirectoryError(f"output {path} is a {kind}")
     if path.is_dir() and not is_zarr(path):
-        raise ValueError(f"output {path} is a folder, but no zarr store: name another one")
+        raise ValueError(f"output {path} is a folder, but not a zarr store: choose another output")
     if not options.overwrite:
         raise FileExistsError(
-            f"output {path} exists: name another one, or add --overwrite to replace it"
+            f"output {path} exists: choose another one, or add --overwrite to replace it"
         )
 
 
 def check_space(path: Path, n_bytes: int) -> None:
-    """Refuse what a disk does not hold, before any work: on a full one HDF5 crashes."""
+    """Refuse output that does not fit on the disk before any work: HDF5 crashes on a full disk."""
     free = shutil.disk_usage(path.parent).free
     if n_bytes > free:
         raise OSError(

@@ -25,10 +25,10 @@ def add_to(commands: Any) -> None:
         return verb_parser
 
     add_verb("list", _list, "print a table of the released weights")
-    fetch = add_verb("fetch", _fetch, "find or download the file of weights, and print its path")
-    info = add_verb("info", _info, "print what is known of weights")
+    fetch = add_verb("fetch", _fetch, "find or download a weight file, and print its path")
+    info = add_verb("info", _info, "describe released weights")
     fetch.add_argument("name", metavar="NAME", help="name of released weights")
-    fetch.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    fetch.add_argument("--quiet", action="store_true", help="print only errors")
     info.add_argument("name", metavar="NAME", help="name of released weights")
 
 

@@ -46,8 +46,8 @@ def batch_codes(column: Any, batch_key: str, known: Sequence[str]) -> np.ndarray
     if unknown:
         raise ValueError(
             f"adata.obs[{batch_key!r}] has batches that the model was not trained on "
-            f"({', '.join(unknown)}). Give these cells the name of the known batch that they are "
-            f"most alike ({', '.join(known)}), or train on all batches together."
+            f"({', '.join(unknown)}). Give these cells the name of the most similar known batch "
+            f"({', '.join(known)}), or train on all batches together."
         )
     codes = {name: code for code, name in enumerate(known)}
     return np.array([codes[name] for name in batches.categories], dtype=np.int64)[batches.codes]

@@ -46,7 +46,7 @@ def check_names(
     may_be_backed: bool = False,
     may_be_view: bool = True,
 ) -> np.ndarray:
-    """Check all of the input but the counts; say for each feature whether it is a gene."""
+    """Check all input except the counts; return for each feature whether it is a gene."""
     check_anndata(adata, may_be_backed=may_be_backed, may_be_view=may_be_view)
     _check_batch_key(adata, batch_key)
     if key_added is not _NOTHING:
@@ -59,7 +59,7 @@ def check_names(
 def check_anndata(
     adata: AnnData, *, may_be_backed: bool = False, may_be_view: bool = True
 ) -> None:
-    """Refuse what is not an AnnData with cells, genes and unique gene names."""
+    """Refuse anything but an AnnData with cells, genes and unique gene names."""
     from anndata import AnnData
 
     if not isinstance(adata, AnnData):
@@ -164,7 +164,7 @@ def _check_genes(genes: Sequence[str] | None, features: pd.Index, is_gene: np.nd
     others = [name for name in names if name not in of_genes]
     if others:
         raise ValueError(
-            f"genes names features that are no genes by var['feature_types']: {listed(others)}."
+            f"genes lists features that are not genes by var['feature_types']: {listed(others)}."
         )
     if len(set(names)) < len(names):
         raise ValueError("genes names some genes more than once: give each one once.")

@@ -191,6 +191,6 @@ def _checked(
 
 def _refuse_columns(name: str) -> None:
     raise ValueError(
-        f"{name} is stored by genes (CSC), where to read some cells is to read all: write it by "
-        "cells once, with adata.X = adata.X.tocsr() where memory allows."
+        f"{name} is stored by genes (CSC), so reading a few cells means reading everything: "
+        "store it by cells once, with adata.X = adata.X.tocsr() if it fits into memory."
     )

@@ -26,28 +26,28 @@ def is_gene(adata: AnnData) -> np.ndarray:
 
 
 def genes_only(adata: AnnData) -> AnnData:
-    """The genes of `adata`: itself, or a view without the other features."""
+    """The genes of `adata`: `adata` itself, or a view without the other features."""
     genes = is_gene(adata)
     return adata if genes.all() else adata[:, genes]
 
 
 def note_other_features(var: pd.DataFrame, genes: np.ndarray) -> None:
-    """Tell of features that are left out because they are no genes."""
+    """Warn of features that are left out because they are not genes."""
     if not genes.all():
         kinds = sorted(set(np.asarray(var[COLUMN]).astype(str)[~genes]))
         logger.warning(
-            "%d features are no genes (var['feature_types']: %s) and are left out; in the imputed "
-            "layer they are zero.",
+            "%d features are not genes (var['feature_types']: %s) and are left out; in the "
+            "imputed layer they are zero.",
             int((~genes).sum()),
             ", ".join(kinds),
         )
 
 
 def refuse_other_features(adata: AnnData) -> None:
-    """Refuse data with features that are no genes."""
+    """Refuse data with features that are not genes."""
     genes = is_gene(adata)
     if not genes.all():
         raise ValueError(
-            f"{int((~genes).sum())} features of adata are no genes: give the genes alone, as "
+            f"{int((~genes).sum())} features of adata are not genes: select the genes, as in "
             f"adata[:, adata.var[{COLUMN!r}] == {adata.var[COLUMN][genes].iloc[0]!r}].copy()."
         )

@@ -1,4 +1,4 @@
-"""Which noise model values call for: molecules that were counted, or reads and their like."""
+"""Which noise model fits the values: that of counted molecules, or that of reads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LIKE_TPM = 100_000
 
 
 class Recognised(NamedTuple):
-    """A noise model by name, why it, and the evidence in numbers."""
+    """A noise model by name, the reason for it, and the evidence in numbers."""
 
     noise: NoiseName
     why: str
@@ -29,7 +29,7 @@ class Recognised(NamedTuple):
 
 
 def check_noise(noise: object) -> None:
-    """Refuse what names no noise model."""
+    """Refuse an unknown noise model."""
     if noise not in get_args(Noise):
         known = ", ".join(map(repr, get_args(Noise)))
         raise ValueError(f"noise={noise!r} is unknown: choose one of {known}.")
@@ -91,13 +91,13 @@ def evidence_of(values: Any) -> dict[str, float]:
 
 
 def recognised(evidence: dict[str, float]) -> Recognised:
-    """The noise model that the evidence speaks for."""
+    """The noise model that fits the evidence."""
     if evidence["n_values"] < _MIN_VALUES:
         return Recognised("umi", "too few values to tell", evidence)
     spread, ones, typical = (evidence[name] for name in ("spread", "ones", "typical"))
     is_panel = evidence["n_rare"] < _MIN_RARE_GENES
     if is_panel and evidence["whole"] < 1 and not evidence["scaled"]:
-        is_reads, why = False, "fractions, of too few genes to tell what they are of"
+        is_reads, why = False, "fractions, and too few genes to tell what they are"
     elif evidence["smallest"] > 1:
         is_reads, smallest = True, evidence["smallest"]
         why = f"in half of the cells the smallest value above zero is {smallest:g} or more"

@@ -60,7 +60,7 @@ def check_counts(
     if largest > _LARGEST_FLOAT32 or smallest < -_LARGEST_FLOAT32:
         raise ValueError(f"{name} contains infinite values: {advice}")
     if largest > _LARGEST_COUNT:
-        raise ValueError(f"{name} contains {largest:g}, which is no number of molecules: {advice}")
+        raise ValueError(f"{name} contains {largest:g}, which is not a count: {advice}")
     if smallest < 0:
         raise ValueError(
             f"{name} contains negative values (smallest {smallest:g}), as after scaling or batch "
@@ -174,7 +174,7 @@ def _extremes(values: np.ndarray) -> tuple[float, float, bool]:
 
 
 def note_oddities(counts: csr_matrix, noise: str = "umi") -> None:
-    """Tell of cells and genes without counts, and of values that are no numbers of molecules."""
+    """Warn of cells and genes without counts, and of values that are not UMI counts."""
     n_stored = np.diff(counts.indptr)
     n_cells = int((n_stored == 0).sum())
     if n_cells:
@@ -188,9 +188,9 @@ def note_oddities(counts: csr_matrix, noise: str = "umi") -> None:
         found = recognised(evidence_of(counts))
         if found.noise == "reads":
             logger.warning(
-                "The counts are whole numbers, but hardly numbers of molecules: %s, as in reads "
-                "or rounded TPM. Taken for UMIs, noise passes for signal, and scores and trusted "
-                "genes mean nothing: say noise='reads', or give UMI counts.",
+                "The counts are whole numbers, but do not look like UMI counts: %s, as in reads "
+                "or rounded TPM. Treated as UMIs, their noise is taken for signal, and scores and "
+                "trusted genes are meaningless: set noise='reads', or provide UMI counts.",
                 found.why,
             )
 

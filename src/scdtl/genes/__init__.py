@@ -1,4 +1,4 @@
-"""Gene names: what they mean, and which genes of bulk weights they lead to."""
+"""Gene names: what they mean, and how they are matched to bulk weights."""
 
 from scdtl.genes._match import (
     MIN_MATCHED_FRACTION,

@@ -35,17 +35,17 @@ _N_EXAMPLES = 5
 
 @dataclass(frozen=True, eq=False)
 class GeneMatches:
-    """Which gene of the weights each name of a data set leads to, and how.
+    """Which gene of the weights each name of a data set was matched to, and how.
 
     Attributes
     ----------
     position
         Position among the genes of the weights, one per name; -1 where there is none.
     kind
-        How the name led there: ``"symbol"``, ``"ensembl"``, ``"case"``, ``"spelling"``,
-        ``"alias"`` or ``"ortholog"``; or why it did not: ``"duplicate"`` (another name leads to
-        the same gene, in a better way or earlier), ``"ambiguous"`` (several genes share the name)
-        or ``"unmatched"``.
+        How the name was matched: ``"symbol"``, ``"ensembl"``, ``"case"``, ``"spelling"``,
+        ``"alias"`` or ``"ortholog"``; or why it was not: ``"duplicate"`` (another name matched the
+        same gene better or earlier), ``"ambiguous"`` (several genes share the name) or
+        ``"unmatched"``.
 
     Examples
     --------
@@ -76,11 +76,11 @@ def match_genes(
 ) -> GeneMatches:
     """Find a data set's genes among the genes of bulk weights.
 
-    Names are tried as, in this order: symbol; Ensembl gene id, with or without version; symbol
-    in another case; symbol as R or Seurat write it (``HLA.A``); former symbol or alias of a human
-    gene; one-to-one ortholog. Orthologs count if most names are of another species than the
-    weights, and are then all that counts for its names. What surrounds a name is not part of it:
-    a genome (``GRCh38_CD3D``, ``mm10___Cd3d``), a chromosome, quotes, the symbol beside an id.
+    Names are tried as, in this order: symbol; Ensembl gene id, with or without version; symbol in
+    another case; symbol as R or Seurat write it (``HLA.A``); former symbol or alias of a human
+    gene; one-to-one ortholog. If most names are from a species other than that of the weights, its
+    names are matched by orthologs only. Additions to a name are ignored: a genome
+    (``GRCh38_CD3D``, ``mm10___Cd3d``), a chromosome, quotes, the symbol next to an id.
 
     Parameters
     ----------
@@ -89,14 +89,14 @@ def match_genes(
     symbols, ensembl_ids
         Names of the genes of the weights; Ensembl ids are empty where unknown.
     species
-        Species of the weights; ``None`` judges by their names. Aliases are known of human,
+        Species of the weights; ``None`` guesses it from their names. Aliases are known for human,
         orthologs between human and mouse.
 
     Returns
     -------
-    Positions and kinds of the matches. A gene of the weights serves one name: the one that is
-    found first in the order above, of equal ones that with the least around it, then the first.
-    Names that several genes share are not used.
+    Positions and kinds of the matches. A gene of the weights is matched to one name only: the one
+    found first in the order above; among equals, the one with the fewest additions, then the
+    first. Ambiguous names are not used.
 
     Raises
     ------
@@ -105,8 +105,8 @@ def match_genes(
 
     Notes
     -----
-    The tables of aliases and orthologs are read, once per session, only if names remain to be
-    looked up.
+    The tables of aliases and orthologs are read, once per session, only if some names are still
+    unmatched.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Reading a gene name: the gene's own name, what surrounds it, and the species it speaks of."""
+"""Parsing gene names: the name itself, its additions, and the species it belongs to."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _DATE = re.compile(r"^X?\d{1,2}[-.](Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|
 
 
 class GeneName(NamedTuple):
-    """A name without what surrounds it."""
+    """A name without its additions."""
 
     symbol: str  # empty where there is only an Ensembl id
     ensembl_id: str  # without version; empty where there is none
@@ -48,7 +48,7 @@ class GeneName(NamedTuple):
 
 @lru_cache(maxsize=2**17)
 def read_name(name: str) -> GeneName:
-    """Read a symbol, an Ensembl gene id or both, with or without a genome and the like around it.
+    """Read a symbol, an Ensembl gene id or both, with or without a genome or other additions.
 
     Examples
     --------
@@ -142,12 +142,12 @@ def is_date(name: str) -> bool:
 
 
 def describe(names: Sequence[str]) -> str:
-    """Say in words which naming most of the names follow."""
+    """Say in words what kind of names most of them are."""
     rows = species()
     namings = {
         "Ensembl transcript ids": r"ENS[A-Z]*T\d{11}.*",
         **{f"Ensembl gene ids of {of}": rf"{row.ensembl}\d{{11}}.*" for of, row in rows.items()},
-        f"Ensembl gene ids of another species than {' or '.join(rows)}": r"ENS[A-Z]+G\d{11}.*",
+        f"Ensembl gene ids of a species other than {' or '.join(rows)}": r"ENS[A-Z]+G\d{11}.*",
         "Entrez ids or plain numbers": r"\d+",
         **{f"{of} symbols": row.symbols for of, row in rows.items()},
     }
@@ -155,4 +155,4 @@ def describe(names: Sequence[str]) -> str:
     for description, pattern in namings.items():
         if sum(bool(re.fullmatch(pattern, name)) for name in bare) > len(bare) / 2:
             return description
-    return "names of no naming that scdtl knows"
+    return "names of an unknown kind"

@@ -1,4 +1,4 @@
-"""Looking names up: in the weights, rewritten, and in the tables of aliases and orthologs."""
+"""Name lookup: in the weights, in other spellings, and in the tables of aliases and orthologs."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ KINDS = {
     "spelling": "by symbol as R or Seurat write it",
     "alias": "by alias or former symbol",
     "ortholog": "by ortholog",
-    "duplicate": "left out as a second name of a gene",
-    "ambiguous": "left out as a name of several genes",
+    "duplicate": "left out as duplicates",
+    "ambiguous": "left out as ambiguous",
     "unmatched": "unknown",
 }
 _CODES = {kind: code for code, kind in enumerate(KINDS)}
@@ -32,7 +32,7 @@ _UNKNOWN, SEVERAL = -1, -2
 
 
 class Search:
-    """The names of a data set, tried in one table after the other until they are found."""
+    """The names of a data set, looked up in one table after the other until they are found."""
 
     def __init__(self, names: Sequence[str], read: Sequence[GeneName]) -> None:
         self.read = read
@@ -49,7 +49,7 @@ class Search:
         return {i: name.symbol for i, name in names if name.ensembl_id and name.symbol}
 
     def open_symbols(self, indices: Iterable[int], known: Container[str]) -> dict[int, str]:
-        """Symbols that have no gene yet, but for repeats of known ones."""
+        """Symbols that are not matched yet, except repeats of known ones."""
         symbols = ((i, self.read[i].symbol) for i in indices if self._position[i] < 0)
         return {i: name for i, name in symbols if name and not made_unique(name, known)}
 

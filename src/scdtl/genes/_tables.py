@@ -1,4 +1,4 @@
-"""What scdtl knows of species: how they write genes, former symbols and aliases, orthologs."""
+"""Tables about species: how they write genes, former symbols and aliases, orthologs."""
 
 from __future__ import annotations
 

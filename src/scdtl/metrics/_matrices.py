@@ -43,7 +43,7 @@ def check_axis(axis: object) -> None:
 
 
 def check_rates(counts: Matrix, rates: Matrix, name: str = "rates") -> None:
-    """Refuse what are no rates of these counts."""
+    """Refuse rates that do not fit these counts."""
     check_shapes(counts, rates, f"counts and {name}")
     for matrix, label in ((counts, "counts"), (rates, name)):
         values = sparse.coo_array(matrix).data if sparse.issparse(matrix) else np.asarray(matrix)

@@ -34,8 +34,8 @@ def poisson_deviance(counts: Matrix, rates: Matrix, axis: Axis = None) -> float 
     .. math:: d(y, \mu) = 2 \left( y \log\frac{y}{\mu} - y + \mu \right),
               \quad d(0, \mu) = 2 \mu,
 
-    which is 0 where the rate equals the count, and infinite where a molecule was seen at rate 0.
-    Twice the log-likelihood ratio, hence without a unit (nats). Proper: true rates score best.
+    which is 0 where the rate equals the count, and infinite where a molecule was observed at rate
+    0. Twice the log-likelihood ratio, hence without a unit (nats). Proper: true rates score best.
 
     Parameters
     ----------
@@ -79,9 +79,9 @@ def poisson_score(held_out: Matrix, rates: Matrix, observed: Matrix) -> float:
     .. math:: \frac{\ell(\text{observed}) - \ell(\text{rates})}
                    {\ell(\text{observed}) - \ell(y)},
 
-    every row first scaled to the cell's number of held-out molecules. Without a unit; negative
-    for rates worse than the observed counts. The scale is that of OpenProblems' denoising task,
-    but the prediction enters as the rate, as the likelihood has it, not as the count.
+    every row first scaled to the cell's number of held-out molecules. Without a unit; negative for
+    rates worse than the observed counts. The scale is that of OpenProblems' denoising task, but
+    the prediction is the rate and the held-out molecules are the counts, not the other way round.
 
     Parameters
     ----------

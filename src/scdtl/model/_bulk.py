@@ -94,7 +94,7 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
         layer: str | None = None,
         study_key: str | None = None,
         unit_key: str | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         """Register bulk expression on a linear scale.
 
@@ -142,7 +142,7 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
         num_workers: int = 0,
         datasplitter_kwargs: dict | None = None,
         plan_kwargs: dict | None = None,
-        **trainer_kwargs,
+        **trainer_kwargs: Any,
     ) -> None:
         """Train on pseudo-cells made of the samples.
 
@@ -160,15 +160,15 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
         num_workers
             Processes that make episodes.
         datasplitter_kwargs
-            What the pseudo-cells are like: ``power``, the range of powers that a sample's ratios
-            to the mean are raised to, (1, 2.5) unless given, and lower for cell types than for
-            tissues; ``library_size``, the range of its median, (500, 20000); and, 0 unless given,
-            the shares of episodes that mix samples most like each other (``alike``), that have
-            dropouts and amplification noise (``reads``), and that show a few hundred or thousand
-            genes only (``panels``); ``hidden``, up to which share of entries is hidden in the
-            others.
+            How pseudo-cells are simulated: ``power``, the range of powers to which a sample's
+            ratios to the mean are raised, by default (1, 2.5), lower for cell types than for
+            tissues; ``library_size``, the range of its median, by default (500, 20000); and, by
+            default 0, the shares of episodes that mix the most similar samples (``alike``), that
+            have dropouts and amplification noise (``reads``), and that show only a few hundred or
+            thousand genes (``panels``); ``hidden``, the maximal share of entries that is hidden in
+            the others.
         plan_kwargs
-            Arguments of the training plan, such as ``lr``, which is 0.004 unless given.
+            Arguments of the training plan, such as ``lr``, by default 0.004.
         **trainer_kwargs
             Arguments of :class:`~scvi.train.Trainer`.
 
@@ -223,11 +223,11 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
         Parameters
         ----------
         **provenance
-            What the file shall say of its origin: ``name``, ``species``, ``studies``, ...
+            What the file should say about its origin: ``name``, ``species``, ``studies``, ...
 
         Returns
         -------
-        The weights, independent of torch and of the data.
+        The weights, independent of torch and the data.
 
         Raises
         ------
@@ -287,7 +287,7 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
         library_size: float = 1e6,
         return_numpy: bool = False,
     ) -> np.ndarray | pd.DataFrame:
-        """Predict the whole profile of each sample, genes that it did not measure included.
+        """Predict the complete profile of each sample, including genes that were not measured.
 
         Parameters
         ----------
@@ -301,7 +301,7 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
         library_size
             Sum of a sample over all genes; the default gives counts (or transcripts) per million.
         return_numpy
-            Return an array in place of a DataFrame.
+            Return an array instead of a DataFrame.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Bulk samples as users have them: their expression, checked, and the names of their genes."""
+"""Users' bulk samples: checked expression, and the names of their genes."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def dense(matrix: Any, name: str = "bulk.X") -> np.ndarray:
     try:
         return np.ascontiguousarray(matrix, dtype=np.float32)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} holds what is no number: {error}.") from error
+        raise TypeError(f"{name} holds values that are not numbers: {error}.") from error
 
 
 def check_bulk(adata: AnnData, layer: str | None) -> None:
-    """Refuse bulk samples that no network can be trained on."""
+    """Refuse bulk samples on which no network can be trained."""
     check_names(adata)
     if layer is None:
         expression = dense(adata.X)

@@ -1,4 +1,4 @@
-"""Bulk weights of whatever ``bulk=`` is given: the one place that knows all its kinds."""
+"""Bulk weights from any kind of ``bulk=`` argument."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _KEYS = {"study_key": "study", "unit_key": "unit"}
 
 
 def as_weights(bulk: Any, genes: Iterable[str], verbose: bool | None = None) -> BulkWeights:
-    """Bulk weights of whatever ``bulk=`` was given.
+    """Bulk weights from any kind of ``bulk=`` argument.
 
     Bulk samples must know some of the cells' genes before a network is trained on them.
     """
@@ -90,8 +90,8 @@ def _check_genes(genes: Iterable[str], samples: AnnData) -> None:
         match_genes(cells, symbols, ensembl_ids)
     except ValueError as error:
         raise ValueError(
-            f"The genes of the cells ({', '.join(cells[:3])}, ...) are hardly found among those "
-            f"of the bulk samples ({', '.join(symbols[:3])}, ...). Give samples of the same "
+            f"Hardly any genes of the cells ({', '.join(cells[:3])}, ...) are among those of the "
+            f"bulk samples ({', '.join(symbols[:3])}, ...). Give samples of the same "
             "species, with symbols or Ensembl ids in bulk.var_names; to have both, with Ensembl "
             'ids in bulk.var_names and symbols in bulk.var["gene_name"].'
         ) from error

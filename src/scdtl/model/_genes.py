@@ -1,4 +1,4 @@
-"""Genes of a query against those that a model was trained on."""
+"""Compares the genes of a query with those of the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a trained SCDTL tells of cells: imputed expression, draws, latent, attention."""
+"""Results of a trained SCDTL: imputed expression, draws, latent, attention."""
 
 from __future__ import annotations
 
@@ -47,11 +47,12 @@ class ImputationModel(BaseModelClass):
 
     @property
     def trusted_genes(self) -> np.ndarray:
-        """For each gene whether held-out data were predicted better than by its mean.
+        """For each gene, whether held-out data were predicted better than by its mean.
 
-        For UMIs by more than sampling error (one-sided test of the deviance explained per cell,
-        5 %); for reads with a chance of 85 % that as many unseen entries would be. False also for
-        genes with too little to tell: below 20 held-out molecules, or 5 entries that are not zero.
+        For UMIs by more than sampling error (one-sided test of the deviance explained per cell, 5
+        %); for reads if the same number of unseen entries would be with a probability of 85 %.
+        Also False for genes with too little data: fewer than 20 held-out molecules, or 5 non-zero
+        entries.
         """
         return self.held_out_["trusted_genes"]
 
@@ -80,12 +81,12 @@ class ImputationModel(BaseModelClass):
         ----------
         adata
             Cells × genes; ``None`` for the data of training. In other data the genes may be in
-            another order; genes that are missing are masked, and not in the result; genes that
-            the model does not know are left out.
+            another order; missing genes are masked and not in the result; genes that are unknown
+            to the model are left out.
         indices
             Cells to impute, in the order of the result; ``None`` for all.
         transform_batch
-            Batch as whose cells the rates are predicted; ``None`` for each cell's own.
+            Batch for which the rates are predicted; ``None`` for each cell's own.
         gene_list
             Genes of the result; ``None`` for all that the data have, in the data's order.
         library_size
@@ -99,14 +100,14 @@ class ImputationModel(BaseModelClass):
         replace
             ``"all"`` denoises every entry, ``"zeros"`` keeps observed values and fills zeros,
             ``"trusted"`` denoises the :attr:`trusted_genes` and leaves the others as observed,
-            ``"dropouts"`` keeps observed values, fills zeros that are likely dropouts (see
-            ``return_dropout``) with the value of an expressed gene, and leaves the others zero.
+            ``"dropouts"`` keeps observed values, fills likely dropouts (see ``return_dropout``)
+            with the value expected if the gene is expressed, and leaves the other zeros.
         false_zero_rate
-            Share of each gene's expected molecules in all cells of the data that may be given up
-            for exact zeros: those of unobserved entries with the lowest rates. ``None`` for none.
+            Share of each gene's expected molecules, over all cells of the data, that may be given
+            up for exact zeros: unobserved entries with the lowest rates. ``None`` for no zeros.
         own_counts
-            ``False`` gives the prediction from the other genes alone, before an entry's own value
-            is looked at: genes are hidden in turn, in five folds.
+            ``False`` predicts each entry from the other genes alone, without its own value: genes
+            are hidden in turn, in five folds.
         dropout_threshold
             Probability above which ``replace="dropouts"`` fills a zero.
         batch_size
@@ -118,21 +119,23 @@ class ImputationModel(BaseModelClass):
             order on ``"log1p"``).
         return_dropout
             Also return for each zero the probability that it is a dropout: that a second,
-            independent measurement of the cell would detect the gene, as the other genes tell. For
-            UMIs, a second sample of as many molecules. 0 where there is a count, or below 0.01.
+            independent measurement of the cell would detect the gene, judging by the other genes.
+            For UMIs, that is a second sample of the same depth. 0 where there is a count, or below
+            0.01.
         return_numpy
-            Return an array in place of a DataFrame.
+            Return an array instead of a DataFrame.
 
         Returns
         -------
-        Cells × genes, float32: a DataFrame, an array with ``return_numpy=True``, a CSR matrix
-        with a ``false_zero_rate`` or ``replace="dropouts"``; then, if asked for, the standard
+        Cells × genes, float32: a DataFrame, an array with ``return_numpy=True``, a CSR matrix with
+        a ``false_zero_rate`` or ``replace="dropouts"``; then, if requested, the standard
         deviation, never sparse, and the probability of a dropout, a CSR matrix.
 
         Raises
         ------
         ValueError
-            If the genes differ, a gene, batch or scale is unknown, or the arguments contradict.
+            If the genes differ, a gene, batch or scale is unknown, or arguments contradict each
+            other.
         """
         query = self._query(adata)
         cells = query.of(indices)
@@ -161,7 +164,7 @@ class ImputationModel(BaseModelClass):
         return tuple(results) if len(results) > 1 else results[0]
 
     def get_normalized_expression(self, *args, **kwargs):
-        """Do the same as :meth:`~scdtl.SCDTL.get_imputed_expression`, by scvi-tools' name."""
+        """Alias of :meth:`~scdtl.SCDTL.get_imputed_expression`, scvi-tools' name for it."""
         return self.get_imputed_expression(*args, **kwargs)
 
     @torch.inference_mode()
@@ -174,11 +177,11 @@ class ImputationModel(BaseModelClass):
         batch_size: int | None = None,
         random_state: int = 0,
     ) -> sparse.csr_matrix:
-        """Draw counts that a new measurement of the same cells might give.
+        """Draw counts as a new measurement of the same cells might give them.
 
-        A rate is drawn from its gamma posterior, then a count from a Poisson distribution. In
-        contrast to the mean rates, such counts have the noise of real ones: compare their
-        correlations and spread with those of observed counts of that library size.
+        A rate is drawn from its gamma posterior, then a count from a Poisson distribution. Unlike
+        the mean rates, such counts are as noisy as real ones: compare their correlations and
+        variability with those of observed counts of that library size.
 
         Parameters
         ----------
@@ -256,14 +259,14 @@ class ImputationModel(BaseModelClass):
         gene_list: Sequence[str] | None = None,
         batch_size: int | None = None,
     ) -> pd.DataFrame:
-        """Return how far each branch of the network is believed for each gene.
+        """Return the weight of each branch of the network for each gene.
 
         Parameters
         ----------
         adata
             Cells × genes; ``None`` for the data of training.
         indices
-            Cells that the mean is over; ``None`` for all.
+            Cells to average over; ``None`` for all.
         gene_list
             Genes of the result; ``None`` for all.
         batch_size
@@ -399,5 +402,5 @@ class ImputationModel(BaseModelClass):
             return None
         name, known = batch_names([batch])[0], self._batches
         if name not in known:
-            raise ValueError(f"transform_batch={batch!r} is none of {', '.join(known)}.")
+            raise ValueError(f"transform_batch={batch!r} is not one of {', '.join(known)}.")
         return known.index(name)

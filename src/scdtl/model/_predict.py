@@ -29,7 +29,7 @@ _LEAST_CHANCE = 0.01
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
-    """A trained network with what it takes to impute cells, and no data.
+    """A trained network with everything needed to impute cells, without data.
 
     Options are those of :meth:`scdtl.SCDTL.get_imputed_expression`.
     """

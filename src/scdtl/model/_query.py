@@ -1,4 +1,4 @@
-"""Cells that a model is asked about, read from any AnnData without a trace in it."""
+"""Cells to predict, read from any AnnData without changing it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Query:
-    """Cells that a model is asked about."""
+    """Cells to predict."""
 
     counts: sparse.csr_matrix  # cells × genes of the model
     batch_index: np.ndarray

@@ -1,4 +1,4 @@
-"""Models are saved and loaded as data, with scvi-tools' arguments and without its pickle."""
+"""Saving and loading models as data, with scvi-tools' arguments and without its pickle."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class SavedAsData(BaseModelClass):
         prefix
             Put before the names of the files.
         overwrite
-            Write into a directory that exists. Each file is replaced whole, or is as it was.
+            Write into an existing directory. Each file is replaced completely, or left unchanged.
         save_anndata
             Also write the data, to ``adata.h5ad``.
         **anndata_write_kwargs
@@ -111,8 +111,8 @@ class SavedAsData(BaseModelClass):
         dir_path
             Directory with ``model.safetensors``.
         adata
-            Data with the genes of training in the same order; they are set up as then. ``None``
-            for those that were saved with the model, ``False`` for none.
+            Data with the genes of training in the same order; they are set up in the same way.
+            ``None`` for those that were saved with the model, ``False`` for none.
         accelerator, device
             As in scvi-tools.
         prefix
@@ -160,7 +160,7 @@ class SavedAsData(BaseModelClass):
 
     @staticmethod
     def load_registry(dir_path: str | Path, prefix: str | None = None) -> dict:
-        """Return how the data of a saved model were set up.
+        """Return the setup of a saved model's data.
 
         Parameters
         ----------
@@ -169,7 +169,7 @@ class SavedAsData(BaseModelClass):
 
         Returns
         -------
-        The registry, in the form that scvi-tools keeps it in.
+        The registry, in scvi-tools' format.
         """
         path = _locate(Path(dir_path), prefix)
         with FILE.refusing(path):

@@ -53,11 +53,10 @@ _MIN_LR_FRACTION = 1 / 8
 class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
     """Imputation of single-cell counts by deep transfer learning from bulk RNA-seq.
 
-    A denoising autoencoder, initialised from bulk where :meth:`from_bulk_model` builds the
-    model, and a 1D U-Net over co-expressed genes predict each cell's profile; attention fuses
-    the two; a posterior weighs the prediction against the observed count. After Zhao et al.,
-    Briefings in Bioinformatics 2024 (bbae555), for UMIs with a likelihood of molecules in place
-    of masked regression.
+    A denoising autoencoder, initialised from bulk where :meth:`from_bulk_model` builds the model,
+    and a 1D U-Net over co-expressed genes predict each cell's profile; attention fuses the two; a
+    posterior weighs the prediction against the observed count. After Zhao et al., Briefings in
+    Bioinformatics 2024 (bbae555); for UMIs, a likelihood of molecules replaces masked regression.
 
     Parameters
     ----------
@@ -76,15 +75,15 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
     n_levels
         Resolutions of the U-Net.
     n_models
-        Networks that are trained, one after the other and each in its own order of the cells; the
-        prediction is their mean, which is better. The time of training grows with them. Latent and
-        attention are those of the last one.
+        Number of networks, trained one after the other, each in its own order of the cells; the
+        prediction is their mean, which is more accurate. Training time is proportional to it.
+        Latent and attention are those of the last network.
     n_components
         Components of bulk co-expression; :meth:`from_bulk_model` sets it.
 
     See Also
     --------
-    scdtl.pp.impute : The same in one call.
+    scdtl.pp.impute : All steps in one call.
 
     Examples
     --------
@@ -168,8 +167,8 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         batch_key
             Column of ``obs`` with the batch of each cell.
         noise
-            What the counts are made of: ``"umi"``, ``"reads"``, or ``"auto"`` to tell by their
-            values; see :func:`scdtl.pp.impute`.
+            Kind of counts: ``"umi"``, ``"reads"``, or ``"auto"`` to decide by their values; see
+            :func:`scdtl.pp.impute`.
         **kwargs
             Passed on by :meth:`load`.
 
@@ -209,7 +208,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         Parameters
         ----------
         bulk
-            As in :func:`scdtl.pp.impute`, but ``None``.
+            As in :func:`scdtl.pp.impute`, except ``None``.
         adata
             Cells × genes, registered with :meth:`setup_anndata`.
         **model_kwargs
@@ -218,13 +217,13 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
 
         Returns
         -------
-        An untrained model. ``transfer_`` says what was transferred, and how genes were matched
-        (:func:`scdtl.pretrained.match_genes`).
+        An untrained model. Its attribute ``transfer_`` records what was transferred, and how genes
+        were matched (:func:`scdtl.pretrained.match_genes`).
 
         Raises
         ------
         ValueError
-            If less than 10 % of the genes are known to the weights.
+            If less than 10 % of the genes are in the weights.
         """
         weights = as_weights(bulk, adata.var_names)
         model = cls(adata, None, **architecture_of(weights), **model_kwargs)
@@ -291,31 +290,32 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         plan_kwargs: dict | None = None,
         **trainer_kwargs,
     ) -> None:
-        """Train on a part of each cell, and stop by what was held out.
+        """Train on a part of each cell, with early stopping on the held-out part.
 
-        Of UMIs, molecules are held out; of reads, whole entries, of up to 2,000 cells. Ctrl-C ends
-        training with the best weights so far.
+        For UMIs, molecules are held out; for reads, whole entries of up to 2,000 cells. Ctrl-C
+        ends training with the best weights so far.
 
         Parameters
         ----------
         max_epochs
-            Passes over the training cells; ``None`` allows 400 minibatches (of reads, 480), and
-            early stopping usually ends sooner. 0 trains nothing and only fits how far the bulk's
-            predictions reach; without bulk there is nothing but the mean profile then.
+            Passes over the training cells; ``None`` allows 400 minibatches (480 for reads), and
+            early stopping usually ends training sooner. 0 skips training and only fits the scale
+            of the bulk network's predictions; without bulk, only the mean profile is left then.
         accelerator, devices
             As in scvi-tools, but training takes one device.
         batch_size
             Cells per minibatch.
         early_stopping
-            Stop when the loss of what was held out hardly falls any more.
+            Stop when the held-out loss hardly decreases any more.
         early_stopping_patience
-            Validations (one in about 32 minibatches) that gain next to nothing before the end.
+            Number of validations (about one every 32 minibatches) with almost no gain before
+            training stops.
         held_out_fraction
-            Share of each cell's molecules or entries set aside for that, for trust, and for the
-            noise that the posterior goes by.
+            Share of each cell's molecules or entries held out for early stopping, for trust, and
+            for fitting the noise of the posterior.
         max_training_cells
-            Of more cells, that many are drawn at random to train on, from each batch at least
-            some. Cells without counts are not among them.
+            If there are more cells, a random sample of this size is used for training, with at
+            least some cells of each batch and none without counts.
         plan_kwargs
             Arguments of the training plan: ``lr``, ``weight_decay``, ``ema_decay``, and of the
             loss: ``unet_weight``, ``mmd_weight``.

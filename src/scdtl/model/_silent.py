@@ -1,4 +1,4 @@
-"""Silent genes: below which rate an entry is zero, by the share of molecules that this costs."""
+"""Silent genes: the rate below which an entry is zero, by the share of molecules lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What held-out data tell: reach of the prediction, noise, and trust in each gene."""
+"""Fitted on held-out data: scale of the prediction, noise, and trust in each gene."""
 
 from __future__ import annotations
 

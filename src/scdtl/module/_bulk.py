@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, NoReturn
+
 import torch
 from scvi.module.base import BaseModuleClass, LossOutput, auto_move_data
 
@@ -38,7 +40,9 @@ class BulkDAEModule(BaseModuleClass):
         self.dae = DAE(n_genes, n_hidden, n_latent, dropout_rate)
         self.register_buffer("log_mean", torch.zeros(n_genes))
 
-    def _get_inference_input(self, tensors, **kwargs):
+    def _get_inference_input(
+        self, tensors: dict[str, torch.Tensor], **kwargs: Any
+    ) -> dict[str, torch.Tensor]:
         return {
             "counts": tensors[REGISTRY_KEYS.X_KEY],
             "log_mean": tensors.get(REGISTRY_KEYS.LOG_MEAN_KEY, self.log_mean),
@@ -48,7 +52,12 @@ class BulkDAEModule(BaseModuleClass):
     def inference(self, counts: torch.Tensor, log_mean: torch.Tensor) -> dict[str, torch.Tensor]:
         return {"latent": self.dae.encoder(log1p_deviation(counts, log_mean))}
 
-    def _get_generative_input(self, tensors, inference_outputs, **kwargs):
+    def _get_generative_input(
+        self,
+        tensors: dict[str, torch.Tensor],
+        inference_outputs: dict[str, torch.Tensor],
+        **kwargs: Any,
+    ) -> dict[str, torch.Tensor]:
         return {"latent": inference_outputs["latent"]}
 
     @auto_move_data
@@ -56,7 +65,12 @@ class BulkDAEModule(BaseModuleClass):
         batch_index = torch.zeros(len(latent), dtype=torch.long, device=latent.device)
         return {"logits": self.dae.decoder(latent, batch_index)}
 
-    def loss(self, tensors, inference_outputs, generative_outputs) -> LossOutput:
+    def loss(
+        self,
+        tensors: dict[str, torch.Tensor],
+        inference_outputs: dict[str, torch.Tensor],
+        generative_outputs: dict[str, torch.Tensor],
+    ) -> LossOutput:
         nll = multinomial_nll(
             generative_outputs["logits"],
             tensors[REGISTRY_KEYS.LOG_MEAN_KEY],
@@ -64,5 +78,5 @@ class BulkDAEModule(BaseModuleClass):
         )
         return LossOutput(loss=nll.mean(), reconstruction_loss=nll)
 
-    def sample(self, *args, **kwargs):
+    def sample(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError("BulkDAE is deterministic: it has no samples.")

@@ -1,4 +1,4 @@
-"""Cross-channel attention: each cell decides, gene by gene, which branch to believe."""
+"""Cross-channel attention: each cell weights the branches gene by gene."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from scvi.module.base import BaseModuleClass, LossOutput, auto_move_data
@@ -105,7 +105,9 @@ class SCDTLModule(BaseModuleClass):
             getattr(self, name).load_state_dict(getattr(other, name).state_dict())
             getattr(other, name).load_state_dict(own)
 
-    def _get_inference_input(self, tensors, **kwargs):
+    def _get_inference_input(
+        self, tensors: dict[str, torch.Tensor], **kwargs: Any
+    ) -> dict[str, torch.Tensor]:
         return {
             "counts": tensors[REGISTRY_KEYS.X_KEY],
             "batch_index": tensors[REGISTRY_KEYS.BATCH_KEY],
@@ -118,7 +120,12 @@ class SCDTLModule(BaseModuleClass):
         deviation = self.deviation(counts, batch_index)
         return {**_encoded(self, deviation), "by_co_expression": self.co_expression(deviation)}
 
-    def _get_generative_input(self, tensors, inference_outputs, **kwargs):
+    def _get_generative_input(
+        self,
+        tensors: dict[str, torch.Tensor],
+        inference_outputs: dict[str, torch.Tensor],
+        **kwargs: Any,
+    ) -> dict[str, torch.Tensor]:
         return {"batch_index": tensors[REGISTRY_KEYS.BATCH_KEY], **inference_outputs}
 
     @auto_move_data
@@ -141,9 +148,9 @@ class SCDTLModule(BaseModuleClass):
 
     def loss(
         self,
-        tensors,
-        inference_outputs,
-        generative_outputs,
+        tensors: dict[str, torch.Tensor],
+        inference_outputs: dict[str, torch.Tensor],
+        generative_outputs: dict[str, torch.Tensor],
         unet_weight: float = 0.3,
         mmd_weight: float = 0.01,
     ) -> LossOutput:
@@ -233,7 +240,7 @@ class SCDTLModule(BaseModuleClass):
             scores[:, hidden] = self.predicted(shown, batch_index, as_batch)[:, hidden]
         return scores
 
-    def sample(self, *args, **kwargs):
+    def sample(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError("SCDTL has no sampler of cells; see get_imputed_expression.")
 
 

@@ -1,4 +1,4 @@
-"""Noise models: what counts are made of, and all that follows from it."""
+"""Noise models: how counts arise, and everything that depends on it."""
 
 from scdtl.noise._base import NoiseModel, Posterior, Tally
 from scdtl.noise._reads import Reads

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,14 +25,16 @@ class _MultinomialNLL(torch.autograd.Function):
     """Softmax once forward; backward is ``total * proportions - target``, in place."""
 
     @staticmethod
-    def forward(ctx, logits, log_mean, target):
+    def forward(
+        ctx: Any, logits: torch.Tensor, log_mean: torch.Tensor, target: torch.Tensor
+    ) -> torch.Tensor:
         log_proportions = torch.log_softmax(logits + log_mean, dim=1)
         ctx.save_for_backward(log_proportions, target)
         return -(target * log_proportions).sum(1)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_loss):
+    def backward(ctx: Any, grad_loss: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         log_proportions, target = ctx.saved_tensors
         total = target.sum(1, keepdim=True)
         gradient = log_proportions.exp().mul_(total).sub_(target)

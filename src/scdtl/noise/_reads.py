@@ -74,7 +74,7 @@ class OnLogScale(Posterior):
 
 
 class Reads(NoiseModel):
-    """Reads of full-length protocols, TPM and their like.
+    """Reads of full-length protocols, TPM and similar values.
 
     Copies of one molecule are counted as many reads, so that reads held out tell nothing; whole
     entries are held out instead, as if they had not been measured. The loss is the squared error

@@ -1,4 +1,4 @@
-"""Plotting: figures of what imputation did, and of whether to believe it."""
+"""Plotting: figures of the imputation and of how far to trust it."""
 
 from scdtl.pl._attention import attention
 from scdtl.pl._evaluate import evaluate, evaluate_genes

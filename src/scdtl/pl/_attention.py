@@ -1,4 +1,4 @@
-"""Attention: how far each branch of the network is believed for each gene."""
+"""Attention: the weight of each branch of the network for each gene."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def attention(
     show: bool | None = None,
     save: str | os.PathLike[str] | None = None,
 ) -> Axes:
-    """Draw how far the DAE, which knows bulk, and the U-Net are believed for each gene.
+    """Draw the weights of the DAE, which is transferred from bulk, and the U-Net for each gene.
 
-    Bars are means over cells of the cross-channel attention
-    (:meth:`scdtl.SCDTL.get_attention`); both branches together are 1.
+    Bars are means over cells of the cross-channel attention (:meth:`scdtl.SCDTL.get_attention`);
+    the two branches add up to 1.
 
     Parameters
     ----------
     model
-        Trained, as by :func:`scdtl.pp.impute` with ``return_model=True``.
+        Trained model, for example from :func:`scdtl.pp.impute` with ``return_model=True``.
     genes
         Genes to draw; ``None`` for those to which the U-Net contributes most.
     n_genes
-        How many that are.
+        How many of these to draw.
     ax
         Where to draw; ``None`` for a new figure.
     show
@@ -52,7 +52,7 @@ def attention(
     Raises
     ------
     TypeError
-        If it is not such a model.
+        If it is not a trained model.
     KeyError
         If a gene is not known to the model.
     ValueError

@@ -26,7 +26,7 @@ def evaluate(
 ) -> Axes:
     """Draw the main score of each method as a bar, the first one on top.
 
-    That is the Poisson score, or of reads the correlation with held-out entries.
+    That is the Poisson score, or for reads the correlation with held-out entries.
 
     Parameters
     ----------
@@ -82,16 +82,17 @@ def evaluate_genes(
     show: bool | None = None,
     save: str | os.PathLike[str] | None = None,
 ) -> Axes:
-    """Draw how much of each gene a method explains, against the gene's mean count.
+    """Draw how well a method predicts each gene, against the gene's mean count.
 
-    That is the share of its deviance, or of reads of its squared error, beyond the mean's.
+    The score is the share of the gene's deviance (for reads, of its squared error) explained
+    beyond its mean.
 
     Parameters
     ----------
     evaluation
         What :func:`scdtl.tl.evaluate` returned.
     method
-        Which method; ``None`` for scdtl, or the best one where that was not evaluated.
+        Which method; ``None`` for scdtl, or the best one if scdtl was not evaluated.
     ax
         Where to draw; ``None`` for a new figure.
     show

@@ -42,7 +42,8 @@ def observed_vs_imputed(
     """Draw imputed against observed expression of genes, a point per cell and a panel per gene.
 
     Observed counts are brought to the scale of the imputed layer: log1p of counts per 10,000
-    unless :func:`scdtl.pp.impute` was asked for another one. On the dashed line, both are equal.
+    unless :func:`scdtl.pp.impute` was asked for another one. On the dashed line, the two are
+    equal.
 
     Parameters
     ----------
@@ -53,10 +54,10 @@ def observed_vs_imputed(
     key
         Name of the results, its ``key_added``.
     layer
-        Layer with the raw counts; ``None`` for that which was imputed.
+        Layer with the raw counts; ``None`` for the one that was imputed.
     color
-        Column of ``obs``, or a gene, whose imputed expression it is then. Categories get a legend
-        and the colours in ``uns[f"{color}_colors"]``, if there are some; numbers a colour bar.
+        Column of ``obs``, or a gene, whose imputed expression is shown. Categories get a legend
+        and the colours in ``uns[f"{color}_colors"]``, if present; numbers a colour bar.
     ax
         Where to draw a single gene; ``None`` for a new figure.
     show
@@ -73,7 +74,7 @@ def observed_vs_imputed(
     KeyError
         If there are no results of that name, or a gene, layer or colour is unknown.
     ValueError
-        If the counts are no raw counts, or ``ax`` is given for a list of genes.
+        If the layer does not hold raw counts, or ``ax`` is given for a list of genes.
 
     Examples
     --------
@@ -128,10 +129,10 @@ def gene_scatter(
     key
         Name of the results, its ``key_added``.
     layer
-        Layer with the raw counts; ``None`` for that which was imputed.
+        Layer with the raw counts; ``None`` for the one that was imputed.
     color
         Column of ``obs``, or a gene: its observed expression on the left, imputed on the right.
-        Categories get a legend and the colours in ``uns[f"{color}_colors"]``, if there are some;
+        Categories get a legend and the colours in ``uns[f"{color}_colors"]``, if present;
         numbers a colour bar.
     show
         Show the figure; ``None`` does so in interactive sessions only.
@@ -147,12 +148,12 @@ def gene_scatter(
     KeyError
         If there are no results of that name, or a gene, layer or colour is unknown.
     ValueError
-        If the counts are no raw counts.
+        If the layer does not hold raw counts.
 
     Notes
     -----
-    Imputation shares information between cells and genes, so genes correlate more afterwards:
-    the figure shows what the model believes and is no test of it.
+    Imputation shares information between cells and genes, so genes correlate more afterwards: the
+    figure shows the model's predictions and does not test them.
 
     Examples
     --------

@@ -31,12 +31,11 @@ def trust(
     show: bool | None = None,
     save: str | os.PathLike[str] | None = None,
 ) -> Axes:
-    """Draw how far the imputation of each gene is to be trusted against its mean count.
+    """Draw how far the imputation of each gene can be trusted, against its mean count.
 
-    Trust is the share of the deviance of held-out data that imputation explains beyond the
-    mean profile. Above the line a gene was predicted better than by its mean; it is trusted if
-    this is more than sampling error. Genes with too few held-out data to tell are marks at
-    the lower edge.
+    Trust is the share of the deviance of held-out data that imputation explains beyond the mean
+    profile. Genes above the line were predicted better than by their mean; a gene is trusted if
+    this exceeds sampling error. Genes with too few held-out data are marked at the lower edge.
 
     Parameters
     ----------
@@ -45,9 +44,9 @@ def trust(
     key
         Name of the results, its ``key_added``.
     genes
-        Genes whose names are written beside their points.
+        Genes to label.
     layer
-        Layer with the raw counts; ``None`` for that which was imputed.
+        Layer with the raw counts; ``None`` for the one that was imputed.
     ax
         Where to draw; ``None`` for a new figure.
     show
@@ -64,7 +63,7 @@ def trust(
     KeyError
         If there are no results of that name, or a gene or layer is missing.
     ValueError
-        If the counts are no raw counts, or a gene that is to be named has none.
+        If the layer does not hold raw counts, or a gene to label has no counts.
 
     Examples
     --------

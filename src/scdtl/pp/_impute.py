@@ -71,38 +71,38 @@ def impute(
     model_kwargs: dict[str, Any] | None = None,
     train_kwargs: dict[str, Any] | None = None,
 ) -> AnnData | SCDTL | tuple[AnnData, SCDTL] | None:
-    """Impute raw counts with what bulk RNA-seq knows about genes.
+    """Impute raw counts by transfer learning from bulk RNA-seq.
 
-    Trains :class:`scdtl.SCDTL`, from bulk weights unless ``bulk=None``, until molecules (of
-    reads, entries) that were set aside are predicted no better, then writes the mean rate of
-    every gene in every cell. All results are computed before the first is written: after an error
-    ``adata`` is as it was.
+    Trains :class:`scdtl.SCDTL`, starting from bulk weights unless ``bulk=None``, until the
+    prediction of held-out molecules (for reads, of entries) stops improving, then writes the mean
+    rate of every gene in every cell. All results are computed before the first is written: after
+    an error ``adata`` is unchanged.
 
-    Neither the counts nor the results need fit into memory: see ``out`` and ``lazy``.
+    Neither the counts nor the results need to fit into memory: see ``out`` and ``lazy``.
 
     Parameters
     ----------
     adata
         Cells × genes with raw counts (sparse or dense), gene names in ``var_names``. Features that
-        are no genes by ``var["feature_types"]`` are left out and zero in the layer. With ``out``
+        are not genes by ``var["feature_types"]`` are left out and zero in the layer. With ``out``
         or ``lazy`` it may be backed by an .h5ad file, or hold dask arrays, as from
-        :func:`anndata.experimental.read_lazy`: training then reads a sample of the cells, and
-        the rest is read block by block.
+        :func:`anndata.experimental.read_lazy`: training then reads a sample of the cells, and the
+        rest is read block by block.
     layer
         Layer with the raw counts; ``None`` for ``adata.X``.
     noise
-        What the counts are made of. ``"umi"``: molecules, whole numbers, as of droplets.
-        ``"reads"``: numbers not below zero and not logarithms, as read counts of full-length
-        protocols, RSEM's expected counts, TPM, FPKM and CPM, where copies of one molecule are
-        counted and whole entries drop out. ``"auto"`` tells by the values, and ``uns`` keeps why.
+        Kind of counts. ``"umi"``: whole numbers of molecules, as from droplet protocols.
+        ``"reads"``: non-negative, not log-transformed values, such as read counts of full-length
+        protocols, RSEM's expected counts, TPM, FPKM and CPM, where amplified copies are counted
+        and whole entries drop out. ``"auto"`` decides by the values; ``uns`` records why.
     bulk
-        Where the network starts: name of released weights (``scdtl.pretrained.available``;
-        :func:`scdtl.pretrained.fetch` says where others than ``"human"`` come from), path of a
-        weight file, a trained :class:`scdtl.BulkDAE`, own bulk samples, or ``None`` for no
-        transfer. Own samples are an AnnData of samples × genes, or the path of one in
-        ``.h5ad`` or ``.zarr``, as :meth:`scdtl.BulkDAE.setup_anndata` takes it; a BulkDAE is
-        trained on them first, with ``obs["study"]`` and ``obs["unit"]`` if they are there. Weights
-        that do not predict the cells at hand are dropped with a message.
+        What the network starts from: name of released weights (``scdtl.pretrained.available``;
+        :func:`scdtl.pretrained.fetch` finds those other than ``"human"``), path of a weight file,
+        a trained :class:`scdtl.BulkDAE`, own bulk samples, or ``None`` for no transfer. Own
+        samples are an AnnData of samples × genes, or the path of one in ``.h5ad`` or ``.zarr``, as
+        :meth:`scdtl.BulkDAE.setup_anndata` takes it; a BulkDAE is trained on them first, using
+        ``obs["study"]`` and ``obs["unit"]`` if present. Weights that do not predict the cells at
+        hand are dropped with a message.
     batch_key
         Column of ``obs`` with the batch of each cell.
     key_added
@@ -118,29 +118,29 @@ def impute(
     replace
         ``"all"`` denoises every entry; ``"zeros"`` keeps observed values and fills the zeros;
         ``"trusted"`` denoises trusted genes (see below) and leaves the others as observed;
-        ``"dropouts"`` keeps observed values, fills zeros that are likely dropouts and leaves the
-        others zero: the layer is sparse.
+        ``"dropouts"`` keeps observed values, fills likely dropouts and leaves the other zeros: the
+        layer is sparse.
     false_zero_rate
-        Share of each gene's expected molecules that may be given up for exact zeros, as 0.05.
-        Unobserved entries with the lowest rates become zero: a gene that is silent in a
-        population is then zero there. The layer is sparse. ``None`` for no zeros.
+        Share of each gene's expected molecules that may be given up for exact zeros, such as 0.05.
+        Unobserved entries with the lowest rates become zero: a gene that is silent in a population
+        is then zero there. The layer is sparse. ``None`` for no zeros.
     own_counts
-        ``False`` gives the prediction from the other genes alone, before an entry's own value is
-        looked at: for entries that are known to have dropped out.
+        ``False`` predicts each entry from the other genes alone, without its own value: for
+        entries that are known to have dropped out.
     dropout_threshold
         Probability of a dropout above which ``replace="dropouts"`` fills a zero.
     genes
         Genes to write; the layer is then sparse and stores these columns only. ``None`` for all.
     max_epochs
-        Passes over the cells; ``None`` leaves the end to early stopping. 0 does not train: the
-        bulk's knowledge alone, in seconds.
+        Passes over the cells; ``None`` leaves it to early stopping. 0 skips training and uses bulk
+        alone, which takes seconds.
     batch_size
         Cells per minibatch.
     accelerator, devices
         As in scvi-tools: ``"auto"``, ``"cpu"``, ``"gpu"``, ``"mps"``; one device.
     random_state
-        Seed. The same cells give the same numbers in whatever order cells and genes are. The
-        caller's own random states are left alone.
+        Seed. Results do not depend on the order of cells and genes. Global random states are not
+        touched.
     copy
         Return a new AnnData and leave ``adata`` as it is.
     return_model
@@ -151,15 +151,15 @@ def impute(
         Also write for each zero the probability that it is a dropout, to
         ``layers[key_added + "_dropout"]``.
     out
-        Zarr store to write: a copy of ``adata`` with the results, for
-        :func:`anndata.read_zarr` or :func:`anndata.experimental.read_lazy`. The layer of
-        ``adata`` is then a dask array that reads from it. It is written block by block, on the
-        workers of a ``dask.distributed`` client if there is one, and called ``*.partial`` until
-        it is whole: after an interruption the same call goes on where it ended.
+        Zarr store to write: a copy of ``adata`` with the results, for :func:`anndata.read_zarr` or
+        :func:`anndata.experimental.read_lazy`. The layer of ``adata`` is then a dask array that
+        reads from it. It is written block by block, on the workers of a ``dask.distributed``
+        client if there is one, and called ``*.partial`` until it is complete: after an
+        interruption the same call continues where it stopped.
     lazy
-        The layer is a dask array, and a block of it is imputed whenever it is looked at.
+        The layer is a dask array whose blocks are imputed on access.
     verbose
-        Show progress bars, and tell in one line how it went; ``None`` does unless
+        Show progress bars and a one-line summary; ``None`` does so unless
         ``scdtl.settings.verbosity`` is above ``"warning"``.
     model_kwargs
         Arguments of :class:`scdtl.SCDTL`.
@@ -168,40 +168,41 @@ def impute(
 
     Returns
     -------
-    ``None``; a new AnnData with ``copy=True``; the model with ``return_model=True``; both, in
-    this order, with both. These fields are written:
+    ``None``; a new AnnData with ``copy=True``; the model with ``return_model=True``; with both,
+    both in this order. These fields are written:
 
     ``layers[key_added]``
         Imputed expression on ``scale``, float32; a dask array with ``out`` or ``lazy``. Zero for
-        features that are no genes.
+        features that are not genes.
     ``layers[key_added + "_std"]``
         With ``return_std=True``, its standard deviation.
     ``layers[key_added + "_dropout"]``
         With ``return_dropout=True``, for each zero the probability that a second, independent
-        measurement of the cell would detect the gene, as the other genes tell (of UMIs, a second
-        sample of as many molecules). Sparse; 0 where there is a count, or below 0.01.
+        measurement of the cell would detect the gene, judging by the other genes (for UMIs, a
+        second sample of the same depth). Sparse; 0 where there is a count, or below 0.01.
     ``obsm["X_" + key_added]``
         Latent of each cell.
     ``var[key_added + "_in_bulk"]``
-        Whether bulk knew the gene.
+        Whether the gene is in the bulk weights.
     ``var[key_added + "_trust"]``
         Share of the deviance of held-out molecules that imputation explains beyond the mean
-        profile; NaN where fewer than 20 molecules tell. Of reads, share of the squared error of
-        held-out entries, on log1p of counts per 10,000; NaN where fewer than 5 are not zero.
+        profile; NaN where fewer than 20 molecules were held out. For reads, share of the squared
+        error of held-out entries, on log1p of counts per 10,000; NaN where fewer than 5 are not
+        zero.
     ``var[key_added + "_trusted"]``
-        Whether that is above 0 by more than sampling error. The others, without evidence or
-        worse than their mean, should not be read gene by gene; ``replace="trusted"`` leaves
-        them as observed.
+        Whether that exceeds 0 by more than sampling error. The other genes, without evidence or
+        predicted worse than by their mean, should not be interpreted individually;
+        ``replace="trusted"`` leaves them as observed.
     ``uns[key_added]``
-        Parameters (those that are not ``None``), the noise model and the evidence for it,
-        weights (name, hash, how genes were matched), versions, why training ended, its history,
-        and the score on what was held out.
+        Parameters (those that are not ``None``), the noise model and the evidence for it, weights
+        (name, hash, how genes were matched), versions, why training ended, its history, and the
+        score on held-out data.
 
     Raises
     ------
     ValueError, TypeError, KeyError
-        If the input is not raw counts, names are missing or taken, or less than 10 % of the
-        genes are known to the weights.
+        If the input is not raw counts, names are missing or taken, or less than 10 % of the genes
+        are in the weights.
     MemoryError
         If the results would not fit into memory.
     OSError
@@ -210,8 +211,8 @@ def impute(
     Notes
     -----
     Do not test for differential expression on the imputed layer: it shares information between
-    cells, so that tests on it find differences that are not there.
-    :func:`scdtl.tl.rank_genes_groups` tests the counts.
+    cells, so tests on it find differences that do not exist. :func:`scdtl.tl.rank_genes_groups`
+    tests the counts.
 
     Examples
     --------

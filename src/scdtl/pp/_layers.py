@@ -29,7 +29,7 @@ _BLOCKS_PER_THREAD = 4
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network predicts of all cells."""
+    """A network's predictions for all cells."""
 
     predictor: Predictor
     cells: Cells

@@ -1,4 +1,4 @@
-"""Whether results will find a place, before any work."""
+"""Checks before any work whether the results fit into memory."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def check_place(
     out: str | PathLike[str] | None,
     lazy: bool,
 ) -> None:
-    """Refuse results that will find no place; `n_dense` layers store a value for each gene."""
+    """Refuse results that do not fit; `n_dense` layers store a value for each gene."""
     if copy and is_backed:
-        raise ValueError("copy=True can't copy a file: leave it out, the file stays as it is.")
+        raise ValueError("copy=True can't copy a file: leave it out, the file is not changed.")
     if out is not None and lazy:
         raise ValueError("out= writes the results and lazy=True does not: choose one of them.")
     if out is not None or lazy:
@@ -39,9 +39,9 @@ def check_place(
         return
     if not in_memory:
         raise ValueError(
-            "The counts of adata are not in memory, and neither may the results fit: pass "
-            "out='imputed.zarr' to write them to a file, or lazy=True to have them computed when "
-            "they are looked at. What does fit can be loaded: adata = adata.to_memory()."
+            "The counts of adata are not in memory, and the results may not fit either: pass "
+            "out='imputed.zarr' to write them to a file, or lazy=True to compute them on access. "
+            "If everything does fit, load it first: adata = adata.to_memory()."
         )
     # Of chosen genes the layer has an index beside each value.
     n_columns, n_bytes = (shape[1], 4) if genes is None else (len(genes), 8)
@@ -49,9 +49,9 @@ def check_place(
     if size > left:
         raise MemoryError(
             f"The imputed values of {shape[0]:,} cells × {n_columns:,} genes take "
-            f"{size / 2**30:.1f} GiB, and {left / 2**30:.1f} GiB of memory are left: write them "
-            "to a file with out='imputed.zarr', have them computed when they are looked at with "
-            "lazy=True, or impute fewer genes with genes=[...]."
+            f"{size / 2**30:.1f} GiB, but only {left / 2**30:.1f} GiB of memory are available: "
+            "write them to a file with out='imputed.zarr', compute them on access with lazy=True, "
+            "or impute fewer genes with genes=[...]."
         )
 
 

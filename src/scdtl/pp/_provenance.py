@@ -1,4 +1,4 @@
-"""What is told and recorded of a call: its arguments, its outcome, and a hash of each."""
+"""What is logged and recorded about a call: its arguments, its outcome, and a hash of each."""
 
 from __future__ import annotations
 
@@ -45,19 +45,19 @@ def provenance(params: dict[str, Any], model: SCDTL, recognised: Recognised) -> 
         "training": dict(model.training_end_),
         "history": {name: values.to_numpy(dtype=np.float64) for name, values in history.items()},
         "held_out_deviance_explained": model.held_out_["deviance_explained"],
-        "use": "Clustering, visualisation, plots of genes. Not to be tested for differential "
+        "use": "For clustering, visualisation and plots of genes. Do not test it for differential "
         "expression: scdtl.tl.rank_genes_groups tests the counts.",
     }
 
 
 def report(model: SCDTL, n_cells: int, recognised: Recognised) -> None:
-    """Tell in one line what was done, why training ended, and how far to believe it."""
+    """Log in one line what was done, why training ended, and how good the prediction is."""
     transfer, end = model.transfer_, model.training_end_
     origin = "without bulk"
     if transfer:
         origin = (
-            f"from bulk weights {transfer['name']!r}, which know {transfer['n_genes_matched']} of "
-            f"the genes ({in_words(transfer['matched_by'])})"
+            f"from bulk weights {transfer['name']!r}, which include {transfer['n_genes_matched']} "
+            f"of the genes ({in_words(transfer['matched_by'])})"
         )
     training = "Nothing was trained."
     if end:
@@ -69,17 +69,17 @@ def report(model: SCDTL, n_cells: int, recognised: Recognised) -> None:
     trust, n_trusted = model.held_out_["gene_deviance_explained"], int(model.trusted_genes.sum())
     n_untold = int(np.isnan(trust).sum())
     logger.info(
-        "Imputed %d cells × %d genes as %s (%s) %s. %s Of the deviance of held-out %s, %.1f %% is "
-        "explained beyond the mean profile. Genes: %d trusted, %d not predicted better than by "
-        "their mean, %d with too few to tell.",
+        "Imputed %d cells × %d genes as %s (%s) %s. %s Imputation explains %.1f %% of the "
+        "deviance of held-out %s beyond the mean profile. Genes: %d trusted, %d predicted no "
+        "better than by their mean, %d with too little data to tell.",
         n_cells,
         len(trust),
         {"umi": "UMIs"}.get(recognised.noise, recognised.noise),
         recognised.why,
         origin,
         training,
-        model.module.noise.unit,
         100 * model.held_out_["deviance_explained"],
+        model.module.noise.unit,
         n_trusted,
         len(trust) - n_trusted - n_untold,
         n_untold,

@@ -37,7 +37,7 @@ _MODEL, _PROGRESS = "model", "progress.json"
 
 
 def require(*packages: str) -> None:
-    """Say what to install where a package is missing."""
+    """Raise an error that says what to install if a package is missing."""
     for package in packages:
         try:
             importlib.import_module(package)
@@ -48,7 +48,7 @@ def require(*packages: str) -> None:
 
 
 class Store:
-    """A zarr store while it is written: in a folder ``*.partial``, moved out once it is whole.
+    """A zarr store being written: in a folder ``*.partial``, moved out once it is complete.
 
     Beside it, the folder holds the trained model and ``progress.json``: what call it is, and how
     many blocks are written. A block counts once it is recorded there; others are written again.
@@ -64,7 +64,7 @@ class Store:
         if self.path.suffix == ".h5ad":
             raise ValueError(f"out= writes a zarr store: name it {self.path.stem}.zarr.")
         if self.path.exists():
-            raise ValueError(f"{self.path} exists already: delete it first, or name another out.")
+            raise ValueError(f"{self.path} exists: delete it first, or choose another out.")
         check_folder(self.path.parent)
         if self.partial.exists():
             own = {self.path.name, _MODEL, _PROGRESS}
@@ -75,10 +75,10 @@ class Store:
 
     @property
     def _advice(self) -> str:
-        return f"Delete {self.partial} to start anew, or name another out."
+        return f"Delete {self.partial} to start over, or choose another out."
 
     def resume(self, call: dict[str, str]) -> None:
-        """Go on with what an earlier call of the same kind has written, if there is any."""
+        """Continue with what an earlier identical call has written, if anything."""
         self.call = call
         if not (self.partial / _PROGRESS).is_file():
             return  # never begun, or interrupted before anything was imputed
@@ -86,7 +86,7 @@ class Store:
         differences = [name for name in call if progress["call"].get(name) != call[name]]
         if differences:
             raise ValueError(
-                f"{self.partial} was begun by another call, which differs in: "
+                f"{self.partial} was started by another call, which differs in: "
                 f"{', '.join(differences)}. {self._advice}"
             )
         self.n_done = progress["n_done"]
@@ -201,7 +201,7 @@ class Store:
             self._finish()
         except BaseException:
             logger.warning(
-                "Interrupted: %s keeps %d of %d blocks, and the same call goes on from there.",
+                "Interrupted: %s keeps %d of %d blocks, and the same call continues from there.",
                 self.partial,
                 self.n_done,
                 len(tasks),

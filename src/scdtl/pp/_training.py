@@ -1,4 +1,4 @@
-"""The cells that are imputed, those of them that a model is trained on, and that model."""
+"""The cells to impute, the sample of them used for training, and the model."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cells:
-    """Cells and what is known of them."""
+    """Cells and what is known about them."""
 
     counts: sparse.csr_matrix | dask.array.Array  # in memory, or blocks that are read when needed
     batches: pd.Categorical

@@ -1,4 +1,4 @@
-"""What weights there are, as a table and one by one."""
+"""The available weights, as a table and one by one."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def available() -> pd.DataFrame:
     ``local``
         Whether a file of that name and size is on this machine, where :func:`fetch` looks.
     ``description``
-        Which samples these were.
+        What the samples are.
 
     Examples
     --------
@@ -55,7 +55,7 @@ def available() -> pd.DataFrame:
 
 
 def info(name: str) -> dict[str, Any]:
-    """Tell all that is known of released weights without reading them.
+    """Describe released weights without reading them.
 
     Parameters
     ----------

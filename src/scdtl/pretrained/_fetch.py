@@ -36,14 +36,14 @@ _TEMPORARY = "tmp????????"  # how pooch calls a file that is not whole
 def fetch(name: str, *, verbose: bool | None = None) -> Path:
     """Return a local file of released weights.
 
-    Looks into the package; into ``scdtl.settings.base_url`` if that is a folder; into ``weights/``
-    of the repository if scdtl was installed from a copy of it, editable or not; and into the
-    cache (``scdtl.settings.cache_dir``). What is in none of them is downloaded to the cache if
-    ``base_url`` is an https address, and is an error otherwise: there is no address by default.
+    Looks in the package; in ``scdtl.settings.base_url`` if that is a folder; in ``weights/`` of
+    the repository if scdtl was installed from a copy of it, editable or not; and in the cache
+    (``scdtl.settings.cache_dir``). A file found in none of them is downloaded to the cache if
+    ``base_url`` is an https address, otherwise it is an error: there is no default address.
 
-    No file is returned unless its sha256 is that of the registry. A broken transfer is tried again
-    three times, after 1, 2 and 3 seconds; it is broken if connecting takes more than 10 seconds,
-    or the next piece of the file more than 30.
+    Only a file whose sha256 matches the registry is returned. A failed transfer is retried three
+    times, after 1, 2 and 3 seconds; it fails if connecting takes more than 10 seconds, or the next
+    chunk of the file more than 30.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def fetch(name: str, *, verbose: bool | None = None) -> Path:
     Raises
     ------
     FileNotFoundError
-        If the weights are not on this machine, and ``base_url`` is no address or
+        If the weights are not on this machine, and ``base_url`` is not an address or
         ``scdtl.settings.offline`` is set.
     ValueError
         If there are no weights of that name, ``base_url`` is an address without https, or the
@@ -90,9 +90,9 @@ def fetch(name: str, *, verbose: bool | None = None) -> Path:
 
 
 def clear_cache() -> None:
-    """Delete downloaded weights from the cache, and what interrupted downloads left there.
+    """Delete downloaded weights and leftovers of interrupted downloads from the cache.
 
-    The release's folder goes too if it is empty then. Other files stay.
+    The release's folder is deleted too if it is then empty. Other files stay.
 
     Examples
     --------
@@ -152,8 +152,8 @@ def _local(entry: Entry) -> Path | None:
             if _is_whole(path, entry):
                 return path
             if path.parent == _PACKAGE:
-                raise ValueError(f"{path} is not the file of the registry: install scdtl again")
-            logger.warning("%s is not used: its sha256 is not that of the registry", path)
+                raise ValueError(f"{path} does not match the registry: reinstall scdtl")
+            logger.warning("%s is not used: its sha256 does not match the registry", path)
     return None
 
 
@@ -204,5 +204,5 @@ def _explain(entry: Entry, reason: Exception) -> str:
         f"Cannot get the weights {entry.name!r}: {str(reason).rstrip('.')}.\n"
         f"Looked for {', '.join(looked)}.\n"
         f"Set SCDTL_BASE_URL to a folder or https address that holds {entry.file}, as weights/ of "
-        "the repository does, or give the path of the file in place of the name."
+        "the repository does, or pass the path of the file instead of the name."
     )

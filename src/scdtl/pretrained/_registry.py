@@ -12,7 +12,7 @@ PATH = Path(__file__).with_name("registry.json")
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """Released weights: where they are, how to know them, and what they were trained on."""
+    """Released weights: location, hash, and what they were trained on."""
 
     name: str
     version: str

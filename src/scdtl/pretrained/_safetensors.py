@@ -61,7 +61,7 @@ class FileKind:
                 header = json.loads(file.metadata()[self.key])
                 schema = header["schema"]
             except (KeyError, TypeError, ValueError, RecursionError) as error:
-                raise Misfit(f"has no scdtl header: it is no {self.name} of scdtl") from error
+                raise Misfit(f"has no scdtl header: it is not a scdtl {self.name}") from error
             if schema not in self.schemas:
                 raise Misfit(
                     f"has schema {str(schema)[:20]}, this version of scdtl reads schema "

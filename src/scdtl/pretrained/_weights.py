@@ -47,8 +47,8 @@ class BulkWeights:
     provenance
         Name, species, studies, licences, training; free JSON.
     sha256
-        Hash of the file they came from, or of what they hold if they were never saved: own bulk
-        samples, if they were given as ``bulk=``, or else genes and tensors.
+        Hash of the file they were read from, or of their content if they were never saved: the
+        bulk samples passed as ``bulk=``, otherwise genes and tensors.
 
     Examples
     --------
@@ -114,10 +114,10 @@ def save_weights(weights: BulkWeights, path: str | Path) -> str:
 
 
 def load_weights(name_or_path: str | Path, *, verbose: bool | None = None) -> BulkWeights:
-    """Read bulk weights by their name or from a file.
+    """Read bulk weights by name or from a file.
 
-    A file holds numbers and text and no code. Its header is checked before its tensors are read,
-    and nothing of a file that does not fit is used.
+    A file holds numbers and text, no code. Its header is checked before its tensors are read, and
+    an invalid file is not used at all.
 
     Parameters
     ----------
@@ -207,7 +207,7 @@ def _check(weights: BulkWeights) -> None:
         if not np.isfinite(value).all():
             raise Misfit(f"does not fit: {name} has values that are not finite")
     if not np.array_equal(np.sort(tensors["gene_order"]), np.arange(len(genes))):
-        raise Misfit("does not fit: gene_order is no permutation")
+        raise Misfit("does not fit: gene_order is not a permutation")
 
 
 def _shapes(n_genes: int, n_hidden: int, n_latent: int) -> dict[str, tuple[int, ...]]:

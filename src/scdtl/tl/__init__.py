@@ -1,4 +1,4 @@
-"""Tools: whether the imputation is right on the data at hand, and tests that are."""
+"""Tools: evaluation of the imputation on your own data, and tests of the counts."""
 
 from __future__ import annotations
 

@@ -64,18 +64,18 @@ def evaluate(
     verbose: bool | None = None,
     **impute_kwargs: Any,
 ) -> Evaluation:
-    r"""Measure on your own counts how well imputation predicts what it did not see.
+    r"""Measure on your own counts how well imputation predicts held-out data.
 
-    Of UMIs every molecule is held out with probability `held_out_fraction`: molecular
-    cross-validation. Each method gets the other molecules only, and its rates, scaled to the
-    cell's number of held-out molecules, are scored on these: as the method gave them, and, in a
-    row of its own, with the gamma-Poisson posterior that scdtl has built in.
+    For UMIs, every molecule is held out with probability `held_out_fraction` (molecular
+    cross-validation). Each method sees only the other molecules, and its rates, scaled to the
+    cell's number of held-out molecules, are scored on the held-out ones: as returned by the method
+    and, in a separate row, with the gamma-Poisson posterior that is built into scdtl.
 
-    Of reads, which are copies of few molecules, every entry is held out with that probability,
-    zeros too: it is zero in what the methods get, and they are scored on log1p of counts per
+    For reads, which are copies of few molecules, every entry is held out with that probability,
+    zeros included: it is set to zero for the methods, and they are scored on log1p of counts per
     10,000 at these entries.
 
-    ``adata`` stays as it is.
+    ``adata`` is not changed.
 
     Parameters
     ----------
@@ -88,22 +88,21 @@ def evaluate(
         As in :func:`scdtl.pp.impute`.
     methods
         Some of ``"observed"`` (no denoising), ``"mean profile"`` (of all cells), ``"scdtl"``,
-        ``"knn smoothing"`` (15 neighbours), ``"alra"``, ``"magic"`` and ``"magic on logs"``
-        (need magic-impute), ``"cellmapper"`` (needs cellmapper) and ``"scvi"`` (slow); or
-        functions of your own that take an AnnData with the kept counts in ``X`` (CSR) and return
-        rates, cells × genes, not negative and on a linear scale.
-        ``None`` for all named ones that are installed, but ``"scvi"`` and, of UMIs,
-        ``"magic on logs"``.
+        ``"knn smoothing"`` (15 neighbours), ``"alra"``, ``"magic"`` and ``"magic on logs"`` (need
+        magic-impute), ``"cellmapper"`` (needs cellmapper) and ``"scvi"`` (slow); or functions of
+        your own that take an AnnData with the kept counts in ``X`` (CSR) and return rates, cells ×
+        genes, not negative and on a linear scale. ``None`` for all of these that are installed,
+        except ``"scvi"`` and, for UMIs, ``"magic on logs"``.
     bulk
         As in :func:`scdtl.pp.impute`; for ``"scdtl"``.
     batch_key
         Column of ``obs`` with the batch of each cell; for ``"scdtl"`` and ``"scvi"``.
     held_out_fraction
-        Probability of a molecule, or of reads of an entry, to be held out, between 0 and 1.
+        Probability that a molecule (for reads, an entry) is held out, between 0 and 1.
     n_splits
-        How often the counts are split anew; scores are means over the splits.
+        Number of random splits; scores are means over them.
     random_state
-        Seed. Split number i (from 0) is that of seed ``random_state + i``.
+        Seed. Split i (from 0) uses the seed ``random_state + i``.
     verbose
         Show a progress bar; as in :func:`scdtl.pp.impute`.
     **impute_kwargs
@@ -119,20 +118,20 @@ def evaluate(
     ValueError, TypeError, KeyError
         If the input is not raw counts, or an argument is not as described.
     ImportError
-        If a method asked for by name is not installed.
+        If a method requested by name is not installed.
 
     Notes
     -----
-    The methods see less than you have, so each is a little better on all of it.
+    The methods see less data than you have, so each does a little better on all of it.
 
-    Rows called ``"... + posterior"`` are of UMIs: the rates that a method gave, scaled to the
-    cell's library size and corrected by the cell's own count :math:`c` to
-    :math:`\\mu (1 + \varphi c) / (1 + \varphi \\mu)`, with the dispersion :math:`\varphi` of each
-    gene by moments. ``"mean profile + posterior"`` is what each gene's mean and the cell's own
-    counts tell, and the least that imputation has to beat.
+    Rows called ``"... + posterior"`` (UMIs only) are a method's rates, scaled to the cell's
+    library size and corrected by the cell's own count :math:`c` to :math:`\mu (1 + \varphi c) /
+    (1 + \varphi \mu)`, with each gene's dispersion :math:`\varphi` estimated by moments. ``"mean
+    profile + posterior"`` uses only each gene's mean and the cell's own counts; it is the baseline
+    that imputation has to beat.
 
-    Of reads, the mean profile is the mean of each gene's logarithms, and scdtl is asked with
-    ``own_counts=False``, as what is held out was not measured.
+    For reads, the mean profile is the mean of each gene's logarithms, and scdtl runs with
+    ``own_counts=False``, as held-out entries count as not measured.
 
     References
     ----------
@@ -237,9 +236,9 @@ def _check_settings(
             f"held_out_fraction must lie between 0 and 1, as 0.1; got {held_out_fraction!r}."
         )
     if not isinstance(n_splits, int | np.integer) or n_splits < 1:
-        raise ValueError(f"n_splits must be a whole number from 1 on; got {n_splits!r}.")
+        raise ValueError(f"n_splits must be a whole number, 1 or more; got {n_splits!r}.")
     if not isinstance(random_state, int | np.integer) or random_state < 0:
-        raise ValueError(f"random_state must be a whole number from 0 on; got {random_state!r}.")
+        raise ValueError(f"random_state must be a whole number, 0 or more; got {random_state!r}.")
     unknown = [name for name in impute_kwargs if name not in _IMPUTE_KWARGS]
     if unknown:
         raise TypeError(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
-    """Scores of imputation methods on what they did not see; made by :func:`scdtl.tl.evaluate`.
+    """Scores of imputation methods on held-out data, as returned by :func:`scdtl.tl.evaluate`.
 
     Parameters
     ----------
@@ -30,30 +30,28 @@ class Evaluation:
         One row per method, means over the splits, and ``seconds`` of one split. NaN where there
         is nothing to score or, for correlations, all predictions are equal.
 
-        Of UMIs: ``poisson_score``
-        (:func:`scdtl.metrics.poisson_score`: 0 no denoising, 1 the held-out molecules
-        themselves); ``gene_deviance_explained``, mean over genes
-        (:func:`scdtl.metrics.gene_deviance_explained`: 0 the mean profile); ``mse_score``,
-        1 - MSE / MSE of no denoising on log1p of counts per 10,000, which favours rates
-        sharper than the true ones, as the logarithm of few molecules lies below that of their
-        mean; ``gene_r`` and ``cell_r``,
-        medians over genes and cells of the Pearson correlation on the same scale. Means and
-        medians over genes take those with at least 20 held-out molecules.
+        For UMIs: ``poisson_score`` (:func:`scdtl.metrics.poisson_score`: 0 no denoising, 1 the
+        held-out molecules themselves); ``gene_deviance_explained``, mean over genes
+        (:func:`scdtl.metrics.gene_deviance_explained`: 0 the mean profile); ``mse_score``, 1 - MSE
+        / MSE of no denoising on log1p of counts per 10,000, which favours rates sharper than the
+        true ones, as the logarithm of few molecules lies below that of their mean; ``gene_r`` and
+        ``cell_r``, medians over genes and cells of the Pearson correlation on the same scale.
+        Means and medians over genes take those with at least 20 held-out molecules.
 
-        Of reads, on log1p of counts per 10,000 at the held-out entries: ``r`` and ``rmse``,
+        For reads, on log1p of counts per 10,000 at the held-out entries: ``r`` and ``rmse``,
         Pearson correlation and root mean squared error; ``r_nonzero`` and ``rmse_nonzero``, the
-        same at those that are not zero; ``dropout_auc``, how well these are told from zeros
-        (area under the ROC curve); ``gene_error_explained``, mean over genes of the share of the
-        squared error that is explained beyond the mean of the gene's logarithms.
+        same at those that are not zero; ``dropout_auc``, how well these are distinguished from
+        zeros (area under the ROC curve); ``gene_error_explained``, mean over genes of the share of
+        the squared error that is explained beyond the mean of the gene's logarithms.
     genes
-        One row per gene: for each method the deviance, or of reads the squared error, explained,
-        mean over the splits, NaN if fewer than 20 molecules, or of reads 5 entries that are not
-        zero, were held out in one of them; ``n_held_out``, how many were per split;
-        ``mean_count``, the gene's counts per cell in the counts given.
+        One row per gene: for each method the deviance (for reads, the squared error) explained,
+        mean over the splits, NaN if fewer than 20 molecules (for reads, 5 non-zero entries) were
+        held out in one of them; ``n_held_out``, their number per split; ``mean_count``, the gene's
+        counts per cell in the counts given.
     settings
         The arguments of the call and the size of the data.
     packages
-        Packages of the methods, whose versions the report tells.
+        Packages of the methods, whose versions the report states.
 
     Examples
     --------
@@ -81,7 +79,7 @@ class Evaluation:
 
     @property
     def held_out(self) -> HeldOut:
-        """What was held out, and how words and figures speak of its scores."""
+        """What was held out, and how words and figures describe its scores."""
         return held_out_of(self.scores)
 
     def plot(
@@ -90,7 +88,7 @@ class Evaluation:
         show: bool | None = None,
         save: str | os.PathLike[str] | None = None,
     ) -> Axes:
-        """Draw the main score of each method as a bar: the Poisson score, or of reads r.
+        """Draw the main score of each method as a bar: the Poisson score, or r for reads.
 
         Parameters
         ----------
@@ -122,7 +120,7 @@ class Evaluation:
         Parameters
         ----------
         path
-            File to write, whole or not at all; an earlier one is replaced.
+            File to write, completely or not at all; an existing one is replaced.
 
         Examples
         --------

@@ -1,4 +1,4 @@
-"""What is measured: the columns of the tables, and how words and figures speak of them."""
+"""What is measured: the columns of the tables, and how words and figures describe them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Measure(NamedTuple):
 
 
 class HeldOut(NamedTuple):
-    """What is held out, and what is said of it."""
+    """What is held out, and how it is described."""
 
     unit: str
     measures: tuple[Measure, ...]
@@ -66,22 +66,22 @@ MOLECULES = HeldOut(
         Measure(
             "poisson_score",
             "Poisson score",
-            "log-likelihood of the held-out molecules, pooled: 0 no denoising, 1 the held-out "
-            "molecules themselves, which counting noise keeps out of reach",
+            "log-likelihood of the held-out molecules, pooled: 0 is no denoising, 1 the held-out "
+            "molecules themselves, which counting noise puts out of reach",
             in_percent=True,
         ),
         Measure(
             "gene_deviance_explained",
             "gene deviance explained",
-            "share of a gene's deviance explained beyond the mean profile, mean over genes: 0 no "
-            "better than the mean profile",
+            "share of a gene's deviance explained beyond the mean profile, mean over genes: 0 is "
+            "no better than the mean profile",
         ),
         Measure(
             "mse_score",
             "MSE score",
             f"reduction of the mean squared error of {_CP10K} relative to no denoising; the "
-            "logarithm of few molecules lies below that of their mean, so that rates sharper than "
-            "the true ones are favoured, and true ones may score below 0",
+            "logarithm of few molecules lies below that of their mean, which favours rates "
+            "sharper than the true ones; the true rates may score below 0",
         ),
         Measure(
             "gene_r",
@@ -94,14 +94,14 @@ MOLECULES = HeldOut(
             f"median over cells of the Pearson correlation over genes, {_CP10K}",
         ),
     ),
-    means="likelihood of molecules that no method saw: 0 % is no denoising, 100 % these "
-    "molecules themselves, which counting noise keeps out of reach",
+    means="It is the likelihood of molecules that no method saw: 0 % is no denoising, 100 % is "
+    "the held-out molecules themselves, which counting noise puts out of reach.",
     enough=f"at least {MIN_MOLECULES} held out",
     gene_score="deviance explained",
     axis="Poisson score (0 no denoising)",
-    note="Correlations are with the few held-out molecules, hence low even for the true "
-    f"expression. “{WITH_POSTERIOR.strip()}”: the method's rates, corrected by the cell's own "
-    "counts, as those of scdtl are.",
+    note="Correlations are with the few held-out molecules, and therefore low even for the "
+    f"true expression. “{WITH_POSTERIOR.strip()}”: the method's rates, corrected by the cell's "
+    "own counts as scdtl's are.",
 )
 ENTRIES = HeldOut(
     unit="entries",
@@ -123,17 +123,18 @@ ENTRIES = HeldOut(
         Measure(
             "dropout_auc",
             "dropout AUC",
-            "area under the ROC curve: how well held-out entries that are not zero are told from "
-            "zeros; 0.5 is by chance",
+            "area under the ROC curve: how well held-out non-zero entries are distinguished "
+            "from zeros; 0.5 is chance level",
         ),
         Measure(
             "gene_error_explained",
             "gene error explained",
             "share of a gene's squared error explained beyond the mean of its logarithms, mean "
-            "over genes: 0 no better than that mean",
+            "over genes: 0 is no better than that mean",
         ),
     ),
-    means="between predicted and true log1p of counts per 10,000, at entries that no method saw",
+    means="It compares predicted and true log1p of counts per 10,000 at entries that no method "
+    "saw.",
     enough=f"at least {MIN_POSITIVE} held out that are not zero",
     gene_score="squared error explained",
     axis="correlation r with held-out entries",
@@ -147,6 +148,6 @@ def held_out_of(scores: pd.DataFrame) -> HeldOut:
 
 
 def floor_of(methods: Collection[str]) -> str:
-    """The least to beat: each gene's mean, with the posterior if it is there; empty for none."""
+    """The baseline: each gene's mean, with the posterior if it is there; empty for none."""
     floors = (MEAN_PROFILE + WITH_POSTERIOR, MEAN_PROFILE)
     return next((name for name in floors if name in methods), "")

@@ -59,10 +59,10 @@ def rank_genes_groups(
 ) -> AnnData | None:
     r"""Rank genes for groups of cells by a test of the raw counts, never of imputed values.
 
-    Imputed values, and draws from their posterior too, share molecules between cells and genes:
-    a test on them takes that for evidence. This one is a moderated quasi-likelihood test of the
+    Imputed values, and draws from their posterior, share information between cells and genes,
+    which a test would take for evidence. This one is a moderated quasi-likelihood test of the
     counts given each cell's library size (see Notes). It keeps its error rate where groups differ
-    in library size, where Wilcoxon's test of log-normalised values does not.
+    in library size, where the Wilcoxon test of log-normalised values does not.
 
     Arguments and results are those of :func:`scanpy.tl.rank_genes_groups`, so that scanpy's
     plots and :func:`scanpy.get.rank_genes_groups_df` read them.
@@ -78,8 +78,8 @@ def rank_genes_groups(
         Genes to test and to correct for: a boolean column of ``var``, or a boolean array as long
         as ``var``. A cell's library size is that of all genes.
     use_raw
-        ``True`` tests the counts in ``adata.raw``. ``None`` means ``False``, unlike in scanpy:
-        by habit, ``raw`` holds log-normalised values.
+        ``True`` tests the counts in ``adata.raw``. Unlike in scanpy, ``None`` means ``False``, as
+        ``raw`` usually holds log-normalised values.
     groups
         Groups to test; ``"all"`` for all.
     reference
@@ -90,13 +90,14 @@ def rank_genes_groups(
     rankby_abs
         Rank by the absolute score.
     pts
-        Also give the fraction of cells that express each gene.
+        Also compute the fraction of cells that express each gene.
     key_added
         Where in ``uns`` the result goes; ``None`` for ``"rank_genes_groups"``.
     copy
         Return a new AnnData and leave ``adata`` as it is.
     method
-        ``"quasi-likelihood"``, as ``None``. Scanpy's own tests are of log-normalised values.
+        ``"quasi-likelihood"``, which ``None`` stands for. Scanpy's own tests are for
+        log-normalised values.
     corr_method
         ``"benjamini-hochberg"`` or ``"bonferroni"``.
     tie_correct
@@ -193,7 +194,7 @@ def _check_options(
         known = " or ".join(map(repr, get_args(Correction)))
         raise ValueError(f"corr_method={corr_method!r} is unknown: choose {known}.")
     if n_genes is not None and (not isinstance(n_genes, int | np.integer) or n_genes < 1):
-        raise ValueError(f"n_genes must be a number from 1 on, or None; got {n_genes!r}.")
+        raise ValueError(f"n_genes must be 1 or more, or None; got {n_genes!r}.")
 
 
 def _counts(

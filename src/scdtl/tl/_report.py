@@ -1,4 +1,4 @@
-"""The report: one page of HTML that needs nothing beside itself."""
+"""The report: one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def page(evaluation: Evaluation) -> str:
 <p class="verdict">{html.escape(evaluation.verdict)}</p>
 <h2>Scores on held-out {held_out.unit}</h2>
 <div class="wide">{_score_table(evaluation)}</div>
-<p>Higher is better, except for seconds and where it says so. {html.escape(held_out.note)}
+<p>Higher is better, except for seconds and where noted. {html.escape(held_out.note)}
 &ndash;: not defined, as where all predictions are equal.</p>
 {_pairs(about | {"seconds": "time of one split"})}
 <h2>Methods</h2>

@@ -98,7 +98,7 @@ class Molecules:
 
 
 def check_rates_of(name: str, rates: Rates, kept: sparse.csr_matrix) -> None:
-    """Refuse what are no rates of the kept counts."""
+    """Refuse rates that do not fit the kept counts."""
     if rates.shape != kept.shape:
         raise ValueError(
             f"method {name!r} gave rates of shape {rates.shape} for {kept.shape} counts."

@@ -1,4 +1,4 @@
-"""The verdict: the scores in plain words, every number taken from the tables."""
+"""The verdict: the scores in plain words; every number comes from the tables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST_NAMES = 3
 
 
 def verdict(scores: pd.DataFrame, genes: pd.DataFrame) -> str:
-    """Judge scdtl, or the best method without it, by the mean of genes and by the best peer."""
+    """Judge scdtl, or else the best method, against the baseline and the best peer."""
     held_out = held_out_of(scores)
     measures = {it: it.ranked(scores) for it in held_out.measures if it.column in scores}
     measures = {measure: ranked for measure, ranked in measures.items() if len(ranked)}
@@ -55,8 +55,8 @@ def _of_score(name: str, floor: str, main: Measure, ranked: pd.Series, means: st
     if floor not in ("", name):
         lead = main.lead(ranked[name], ranked[floor])
         points = f"{abs(lead):.1f} points" if main.in_percent else f"{abs(lead):.3f}"
-        start += f", {points} {'more' if lead >= 0 else 'less'} than that of the {floor}"
-    return f"{start} ({means})."
+        start += f", {points} {'above' if lead >= 0 else 'below'} that of the {floor}"
+    return f"{start}. {means}"
 
 
 def _of_genes(name: str, explained: pd.Series, held_out: HeldOut) -> str:
@@ -65,15 +65,15 @@ def _of_genes(name: str, explained: pd.Series, held_out: HeldOut) -> str:
         return f"No gene has enough {held_out.unit} ({held_out.enough}) to be scored on its own."
     text = (
         f"{int((scored < 0).sum()):,} of {len(scored):,} genes with enough {held_out.unit} "
-        f"({held_out.enough}) are predicted worse by {name} than by their mean; for the other "
-        f"{len(explained) - len(scored):,} genes it can't be told."
+        f"({held_out.enough}) are predicted worse by {name} than by their mean; the other "
+        f"{len(explained) - len(scored):,} genes have too few to judge."
     )
     n_named = min(_MOST_NAMES, len(scored) // 2)
     if n_named:
         best, worst = scored[:n_named], scored[::-1][:n_named]
         text += (
-            f" Best predicted: {_named(best)}; worst: {_named(worst)} ({held_out.gene_score}, "
-            "0 is the mean)."
+            f" Best predicted: {_named(best)}; worst: {_named(worst)} ({held_out.gene_score}; "
+            "0 is the gene's mean)."
         )
     return text
 
@@ -83,20 +83,20 @@ def _named(explained: pd.Series) -> str:
 
 
 def _against(name: str, floor: str, rivals: dict[Measure, pd.Series]) -> str:
-    """Which measures a method wins, and which it does not, against the least to beat."""
-    outcomes: dict[str, list[str]] = {"wins": [], "is level in": [], "loses": []}
+    """By which measures a method is better than the baseline, equal, or worse."""
+    outcomes: dict[str, list[str]] = {"better": [], "equal": [], "worse": []}
     for measure, ranked in rivals.items():
         if {name, floor} <= set(ranked.index):
             lead = measure.lead(ranked[name], ranked[floor])
-            outcome = "wins" if lead > 0 else "loses" if lead < 0 else "is level in"
+            outcome = "better" if lead > 0 else "worse" if lead < 0 else "equal"
             outcomes[outcome].append(measure.name)
     n_told = sum(map(len, outcomes.values()))
     told = [
-        f"{verb} {'every measure' if len(names) == n_told > 1 else _listed(names)}"
-        for verb, names in outcomes.items()
+        f"{outcome} by {'every measure' if len(names) == n_told > 1 else _listed(names)}"
+        for outcome, names in outcomes.items()
         if names
     ]
-    return f"Against the {floor} {name} {'; '.join(told)}."
+    return f"Compared with the {floor}, {name} is {'; '.join(told)}."
 
 
 def _listed(names: list[str]) -> str:
@@ -105,11 +105,11 @@ def _listed(names: list[str]) -> str:
 
 def _of_best(name: str, measure: Measure, ranked: pd.Series) -> str:
     first, second = ranked.index[:2]
-    place = "before" if measure.lead(ranked[first], ranked[second]) else "level with"
+    place = "followed by" if measure.lead(ranked[first], ranked[second]) else "tied with"
     text = (
         f"Best {measure.name}: {first} ({measure.shown(ranked[first])}), "
         f"{place} {second} ({measure.shown(ranked[second])})"
     )
     if name in ranked.index[2:]:
-        text += f"; {name} has {measure.shown(ranked[name])}"
+        text += f"; {name}: {measure.shown(ranked[name])}"
     return f"{text}."

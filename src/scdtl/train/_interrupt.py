@@ -1,4 +1,4 @@
-"""Ctrl-C in training: an end with what was learned, not a loss of it."""
+"""Ctrl-C during training: stops it and keeps what was learned."""
 
 from __future__ import annotations
 

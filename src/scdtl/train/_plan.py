@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, Any
 
 import torch
 from scvi.train import TrainingPlan
+
+if TYPE_CHECKING:
+    from scvi.module.base import BaseModuleClass
 
 
 class AveragedTrainingPlan(TrainingPlan):
@@ -33,14 +37,14 @@ class AveragedTrainingPlan(TrainingPlan):
 
     def __init__(
         self,
-        module,
+        module: BaseModuleClass,
         *,
         lr: float = 1e-3,
         weight_decay: float = 0.1,
         n_warmup_steps: int = 10,
         n_decay_steps: int | None = None,
         ema_decay: float = 0.95,
-        **loss_kwargs,
+        **loss_kwargs: Any,
     ):
         super().__init__(module, lr=lr, weight_decay=weight_decay, eps=1e-8, **loss_kwargs)
         self.n_warmup_steps = n_warmup_steps
@@ -51,7 +55,7 @@ class AveragedTrainingPlan(TrainingPlan):
         self._best: list[torch.Tensor] | None = None
         self._is_falling = True
 
-    def configure_optimizers(self):
+    def configure_optimizers(self) -> dict[str, Any]:
         optimizer = torch.optim.AdamW(
             self._parameters_to_train(),
             lr=self.lr,
@@ -76,7 +80,7 @@ class AveragedTrainingPlan(TrainingPlan):
     def _parameters_to_train(self) -> list[torch.Tensor]:
         return [p for p in self.module.parameters() if p.requires_grad]
 
-    def training_step(self, batch, batch_idx):
+    def training_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
         _, _, losses = self.forward(batch, loss_kwargs=self.loss_kwargs)
         # Lightning's own mean over the steps of an epoch takes a twentieth of a step.
         self._of_epoch.append(losses.loss.detach())
@@ -86,7 +90,7 @@ class AveragedTrainingPlan(TrainingPlan):
         self.log("train_loss", torch.stack(self._of_epoch).mean(), prog_bar=True)
         self._of_epoch = []
 
-    def validation_step(self, batch, batch_idx):
+    def validation_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> None:
         _, _, losses = self.forward(batch, loss_kwargs=self.loss_kwargs)
         n_cells = losses.n_obs_minibatch
         self.log("validation_loss", losses.loss, on_epoch=True, batch_size=n_cells, prog_bar=True)
@@ -96,7 +100,7 @@ class AveragedTrainingPlan(TrainingPlan):
     def on_fit_start(self) -> None:
         self._average = [p.detach().clone() for p in self._parameters_to_train()]
 
-    def on_train_batch_end(self, outputs, batch, batch_idx) -> None:
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         step = self.trainer.global_step
         decay = min(self.ema_decay, (1 + step) / (10 + step))
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Which peers evaluate() runs: by name, functions of the user's, or all that are there."""
+"""Which peers evaluate() runs: by name, as the user's functions, or all that are installed."""
 
 from __future__ import annotations
 

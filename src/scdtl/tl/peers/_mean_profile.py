@@ -1,4 +1,4 @@
-"""The mean profile: what anyone knows who sees no cell in particular."""
+"""The mean profile of all cells, the simplest prediction."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def mean_profile(cells: AnnData, options: Options) -> Rates | Logs:
     """The mean of all cells; one row, seen by all cells.
 
-    Of molecules the sum of the counts, 0.5 added per gene; of reads the mean of the logarithms.
+    For molecules, the sum of the counts with 0.5 added per gene; for reads, the mean of the
+    logarithms.
     """
     if options.noise == "reads":
         return Logs(np.broadcast_to(mean_of_logs(cells.X), cells.shape))

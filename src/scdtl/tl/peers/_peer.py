@@ -49,7 +49,7 @@ class Peer:
     ----------
     run
         Takes an AnnData of its own, with molecules in ``X`` (CSR, cells × genes), and
-        :class:`Options`; gives rates of that shape, not negative and on a linear scale, or of
+        :class:`Options`; returns rates of that shape, not negative and on a linear scale, or for
         reads also :class:`Logs`. Further arguments are for the benchmarks.
     modules
         Imported before its clock starts.

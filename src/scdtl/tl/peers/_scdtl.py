@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def scdtl(cells: AnnData, options: Options) -> Rates | Logs:
     """Posterior mean of this package, at the cell's library size.
 
-    Of reads its prediction from the other genes: what is held out was not measured, and is no
-    zero to be weighed against it.
+    For reads, the prediction from the other genes: held-out entries count as not measured, not as
+    zeros.
     """
     from scdtl.pp import impute
 
