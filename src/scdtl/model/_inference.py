@@ -163,7 +163,7 @@ class ImputationModel(BaseModelClass):
             results = [r if sparse.issparse(r) else pd.DataFrame(r, **labels) for r in results]
         return tuple(results) if len(results) > 1 else results[0]
 
-    def get_normalized_expression(self, *args, **kwargs):
+    def get_normalized_expression(self, *args: Any, **kwargs: Any) -> Any:
         """Alias of :meth:`~scdtl.SCDTL.get_imputed_expression`, scvi-tools' name for it."""
         return self.get_imputed_expression(*args, **kwargs)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import anndata
 import numpy as np
@@ -103,7 +103,7 @@ class SavedAsData(BaseModelClass):
         accelerator: str = "auto",
         device: int | str = "auto",
         prefix: str | None = None,
-    ):
+    ) -> Self:
         """Load a model that :meth:`~scdtl.SCDTL.save` wrote; nothing in the file is run.
 
         Parameters

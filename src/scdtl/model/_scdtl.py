@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -153,7 +153,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         layer: str | None = None,
         batch_key: str | None = None,
         noise: Noise = "auto",
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         """Register raw counts and, optionally, a batch.
 
@@ -202,7 +202,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         cls.register_manager(manager)
 
     @classmethod
-    def from_bulk_model(cls, bulk, adata: AnnData, **model_kwargs) -> SCDTL:
+    def from_bulk_model(cls, bulk: Any, adata: AnnData, **model_kwargs: Any) -> SCDTL:
         """Build a model whose DAE starts from bulk weights.
 
         Parameters
@@ -288,7 +288,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         held_out_fraction: float = 0.1,
         max_training_cells: int = MAX_TRAINING_CELLS,
         plan_kwargs: dict | None = None,
-        **trainer_kwargs,
+        **trainer_kwargs: Any,
     ) -> None:
         """Train on a part of each cell, with early stopping on the held-out part.
 
@@ -408,7 +408,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         patience: int | None,
         least_gain: float,
         max_epochs: int,
-        **trainer_kwargs,
+        **trainer_kwargs: Any,
     ) -> None:
         """Train the network until held-out data are predicted no better."""
         bar = TrainingBar(trainer_kwargs.pop("enable_progress_bar", True))
