@@ -16,7 +16,7 @@ from typing import Any
 from scdtl.pretrained import load_weights
 from scdtl.pretrained._registry import PATH, SCHEMA
 
-VERSION = "weights-v1"
+VERSION = "weights-v2"
 BASE_URL: str | None = None  # https address of a folder with the files, once there is one
 FOLDERS = (Path(__file__).parent, PATH.parent)
 

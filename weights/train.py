@@ -32,6 +32,7 @@ from scdtl.genes import orthologs
 HERE = Path(__file__).parent
 LENGTH_NORMALISED = ("TPM", "FPKM", "RPKM")
 MIN_MEASURED = 0.5
+SHIPPED = (DEFAULT_BULK, "mouse")
 KINDS = ("tissue", "sorted", "cell_line", "pseudobulk")
 
 
@@ -204,8 +205,8 @@ def in_words(tables: dict[str, ad.AnnData]) -> list[str]:
 
 
 def weight_file(name: str) -> Path:
-    """Where weights lie: the default inside the package, the others here, to be released."""
-    folder = HERE.parent / "src" / "scdtl" / "pretrained" if name == DEFAULT_BULK else HERE
+    """Where weights lie: those of a species inside the package, others here, to be released."""
+    folder = HERE.parent / "src" / "scdtl" / "pretrained" if name in SHIPPED else HERE
     return folder / f"{name}.safetensors"
 
 
