@@ -300,7 +300,7 @@ def test_installed_from_elsewhere_there_are_none(toy_registry, tmp_path, monkeyp
     assert len(str(error.value).split("\n")[1].split(", ")) == 2  # the package and the cache
 
 
-@pytest.mark.parametrize("name", ["human-bulk"]])
+@pytest.mark.parametrize("name", ["human-bulk"])
 def test_the_weights_of_this_repository_are_found(name, tmp_path, monkeypatch):
     file = ROOT / "weights" / f"{name}.safetensors"
     if not file.exists():
