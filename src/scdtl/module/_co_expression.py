@@ -10,7 +10,8 @@ from torch import nn
 from scdtl.module._dae import CP10K
 
 MAX_COMPONENTS = 128
-RIDGE = 0.3
+RIDGE = 100.0
+"""Ridge, as a multiple of the noise: loadings add up over the studies."""
 _N_ITER = 4
 
 
@@ -72,9 +73,9 @@ class CoExpression(nn.Module):
         self.register_buffer("loadings", torch.zeros(n_genes, n_components))
         self.register_buffer("solve", torch.zeros(n_components, n_components))
 
-    def regress_on(self, measured: torch.Tensor) -> None:
-        """Fit the regression on the genes that are measured."""
-        self.solve.copy_(ridge_inverse(self.loadings[measured], RIDGE))
+    def regress_on(self, measured: torch.Tensor, noise: float) -> None:
+        """Fit the regression on the genes that are measured, with that variance of the noise."""
+        self.solve.copy_(ridge_inverse(self.loadings[measured], RIDGE * noise))
 
     def clear(self) -> None:
         """Predict nothing."""
@@ -85,9 +86,15 @@ class CoExpression(nn.Module):
         """Log-ratios of cells × genes."""
         return deviation @ self.loadings @ self.solve @ self.loadings.T
 
+    def from_others(self, deviation: torch.Tensor) -> torch.Tensor:
+        """Log-ratios of each gene as if it had not been measured itself, leaving one out."""
+        leverage = ((self.loadings @ self.solve) * self.loadings).sum(1)
+        leverage = leverage.clamp(max=0.99)  # below 1 for all genes of the regression
+        return (self(deviation) - leverage * deviation) / (1 - leverage)
+
 
 def ridge_inverse(loadings: torch.Tensor, ridge: float) -> torch.Tensor:
-    """Inverse of the components' inner products, with a ridge relative to their mean square."""
+    """Inverse of the components' inner products plus a ridge."""
     inner = (loadings.T @ loadings).double()
-    size = inner.diagonal().mean().clamp(min=1e-12)
-    return torch.linalg.inv(inner + ridge * size * torch.eye(len(inner))).to(loadings.dtype)
+    inner.diagonal().add_(max(ridge, 1e-6))
+    return torch.linalg.inv(inner).to(loadings.dtype)
