@@ -87,7 +87,7 @@ def settle_bulk(module: SCDTLModule, split: HeldOutSplitter) -> bool:
     gain_of_both = _gain(module, both, log_mean, held_out)
     gain_alone = _gain(module, by_dae, log_mean, held_out)
     can_be_told = len(held_out) >= _MIN_CELLS_TO_JUDGE
-    if can_be_told and gain_of_both < gain_alone:
+    if can_be_told and gain_of_both <= gain_alone:
         module.co_expression.clear()
     elif by_co_expression.any():
         for parameter in module.dae.decoder.genes.parameters():
@@ -142,8 +142,9 @@ def _scores_of_all(
 
 
 def _judged(module: SCDTLModule, split: HeldOutSplitter) -> tuple[torch.Tensor, ...]:
-    """Of some cells: log-ratios, those of the DAE alone, those of co-expression from other genes
-    alone, log mean profile and held-out data.
+    """Predicted log-ratios of some cells, their log mean profile and their held-out data.
+
+    The log-ratios are those of all parts, of the DAE alone, and of co-expression from other genes.
     """
     parts = []
     for minibatch in split.judgement_dataloader():
