@@ -61,11 +61,14 @@ def test_it_speaks_beside_half_the_dae_where_genes_go_together_as_in_bulk(weight
     assert share == pytest.approx(0.5)
 
 
-def test_it_is_silent_in_shallow_cells_that_are_all_alike(weights, genes):
+def test_in_shallow_cells_that_are_all_alike_it_is_dropped_with_the_rest_of_bulk(weights, genes):
     cells = cells_of(weights, genes, np.zeros((N_CELLS, 1)), 300)
-    helps, co_expression, _ = start(cells, weights)
-    assert not helps
-    assert not co_expression.loadings.any()
+    result, model = pp.impute(
+        cells, bulk=weights, max_epochs=1, copy=True, return_model=True, verbose=False
+    )
+    assert result.uns["scdtl"]["weights"]["dropped"]
+    assert not model.module.co_expression.loadings.any()
+    assert not model.module.co_expression.solve.any()
 
 
 def test_on_a_panel_of_real_cells_the_dae_speaks_alone(weights, pbmc_counts):
