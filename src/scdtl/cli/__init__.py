@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from scdtl import __version__
 from scdtl._settings import logger
-from scdtl.cli import _demo, _evaluate, _impute, _weights
+from scdtl.cli import _demo, _evaluate, _impute, _unmeasured, _weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"scdtl {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (_impute, _evaluate, _demo, _weights):
+    for command in (_impute, _unmeasured, _evaluate, _demo, _weights):
         command.add_to(commands)
     return parser
 

@@ -189,7 +189,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
 
     @classmethod
     def _register(
-        cls, adata: AnnData, layer: str | None, batch_key: str | None, noise: Noise, **kwargs
+        cls, adata: AnnData, layer: str | None, batch_key: str | None, noise: Noise, **kwargs: Any
     ) -> None:
         """Register counts and batches that were checked."""
         setup_method_args = cls._get_setup_method_args(**locals())

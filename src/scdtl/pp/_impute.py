@@ -6,12 +6,10 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from scdtl._compat import check_one_device
 from scdtl._constants import DEFAULT_BULK, DEFAULT_KEY, LAYER_ENDINGS
 from scdtl._random import local_seed
-from scdtl.data._batches import named_batches
 from scdtl.data._checks import check_names
 from scdtl.data._counts import find_counts
 from scdtl.data._features import note_other_features
@@ -19,11 +17,12 @@ from scdtl.data._noise_of import check_noise
 from scdtl.data._raw_counts import note_oddities
 from scdtl.model._bulk_weights import as_weights
 from scdtl.model._scales import check_scale
-from scdtl.pp._layers import predict, rows_per_block
+from scdtl.pp._auto import AUTO, best_weights
+from scdtl.pp._layers import predict
 from scdtl.pp._limits import check_place
 from scdtl.pp._provenance import hashes_of_call, provenance, python_numbers, recorded, report
-from scdtl.pp._store import Store, in_pandas
-from scdtl.pp._training import Cells, trained_model
+from scdtl.pp._store import Store
+from scdtl.pp._training import read_cells, trained_model
 from scdtl.train._held_out import MAX_TRAINING_CELLS
 
 if TYPE_CHECKING:
@@ -97,12 +96,13 @@ def impute(
         and whole entries drop out. ``"auto"`` decides by the values; ``uns`` records why.
     bulk
         What the network starts from: name of released weights (``scdtl.pretrained.available``;
-        :func:`scdtl.pretrained.fetch` finds those other than ``"human"``), path of a weight file,
+        ``"human"`` and ``"mouse"`` ship with the package), ``"auto"``, path of a weight file,
         a trained :class:`scdtl.BulkDAE`, own bulk samples, or ``None`` for no transfer. Own
         samples are an AnnData of samples × genes, or the path of one in ``.h5ad`` or ``.zarr``, as
         :meth:`scdtl.BulkDAE.setup_anndata` takes it; a BulkDAE is trained on them first, using
-        ``obs["study"]`` and ``obs["unit"]`` if present. Weights that do not predict the cells at
-        hand are dropped with a message.
+        ``obs["study"]`` and ``obs["unit"]`` if present. ``"auto"`` takes those of the released
+        weights on this machine that, before any training, predict held-out data of up to 512 of
+        the cells best. Weights that do not predict the cells at hand are dropped with a message.
     batch_key
         Column of ``obs`` with the batch of each cell.
     key_added
@@ -261,10 +261,7 @@ def impute(
     store = None if out is None else Store(out, adata, key_added)
     note_other_features(adata.var, is_gene)
     features, names = adata.var_names, adata.var_names[is_gene]
-    found, recognised = found.resolved()
-    counts = found.read(rows_per_block(len(names), batch_size))
-    batches = _batches(adata.obs, batch_key)
-    cells = Cells(counts, batches, adata.obs_names, names, layer, batch_key, recognised.noise)
+    cells, recognised = read_cells(adata, found, is_gene, layer, batch_key, batch_size)
     training = dict(
         max_epochs=max_epochs,
         batch_size=batch_size,
@@ -274,7 +271,10 @@ def impute(
     )
 
     with local_seed(random_state):
-        weights = None if bulk is None else as_weights(bulk, names, verbose)
+        weights = None
+        if bulk is not None:
+            is_auto = isinstance(bulk, str) and bulk == AUTO
+            weights = best_weights(cells) if is_auto else as_weights(bulk, names, verbose)
         n_cells = training.get("max_training_cells", MAX_TRAINING_CELLS)
         sample = cells.for_training(weights, n_cells)
         note_oddities(sample.counts, recognised.noise)
@@ -306,13 +306,6 @@ def impute(
         report(model, len(cells.names), recognised)
     returned = [thing for thing, asked in ((result, copy), (model, return_model)) if asked]
     return (tuple(returned) if len(returned) > 1 else returned[0]) if returned else None
-
-
-def _batches(obs: Any, batch_key: str | None) -> Any:
-    """Batch of each cell, by name."""
-    if batch_key is None:
-        return pd.Categorical(np.zeros(len(obs.index), dtype=np.int8))
-    return named_batches(in_pandas(obs)[batch_key])
 
 
 def _about_genes(model: SCDTL, key_added: str, is_gene: np.ndarray) -> dict[str, np.ndarray]:

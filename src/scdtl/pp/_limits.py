@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
 
+_ELSEWHERE = (
+    "write them to a file with out='imputed.zarr', compute them on access with lazy=True, or "
+)
+
 
 def check_place(
     shape: tuple[int, int],
@@ -45,13 +49,17 @@ def check_place(
         )
     # Of chosen genes the layer has an index beside each value.
     n_columns, n_bytes = (shape[1], 4) if genes is None else (len(genes), 8)
-    size, left = shape[0] * n_columns * n_bytes * n_dense, memory_left()
+    check_memory(shape[0], n_columns, n_bytes * n_dense, _ELSEWHERE)
+
+
+def check_memory(n_cells: int, n_genes: int, bytes_per_entry: int, advice: str = "") -> None:
+    """Refuse values that are larger than the available memory."""
+    size, left = n_cells * n_genes * bytes_per_entry, memory_left()
     if size > left:
         raise MemoryError(
-            f"The imputed values of {shape[0]:,} cells × {n_columns:,} genes take "
+            f"The imputed values of {n_cells:,} cells × {n_genes:,} genes take "
             f"{size / 2**30:.1f} GiB, but only {left / 2**30:.1f} GiB of memory are available: "
-            "write them to a file with out='imputed.zarr', compute them on access with lazy=True, "
-            "or impute fewer genes with genes=[...]."
+            f"{advice}impute fewer genes with genes=[...]."
         )
 
 

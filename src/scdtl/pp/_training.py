@@ -14,19 +14,23 @@ from scipy import sparse
 from scdtl._compat import forget_anndata
 from scdtl._constants import SAMPLE_KEY
 from scdtl._random import next_seed
+from scdtl.data._batches import named_batches
 from scdtl.data._cell_order import sampled_cells
 from scdtl.data._counts import read_sample
 from scdtl.data._gene_order import cells_for_order, gene_keys
 from scdtl.model import SCDTL
 from scdtl.model._transfer import architecture_of, keys_in_bulk, matches_of
 from scdtl.noise import NOISE_MODELS
+from scdtl.pp._layers import rows_per_block
+from scdtl.pp._store import in_pandas
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import dask.array
 
-    from scdtl.data._noise_of import NoiseName
+    from scdtl.data._counts import CountMatrix
+    from scdtl.data._noise_of import NoiseName, Recognised
     from scdtl.pp._store import Store
     from scdtl.pretrained import BulkWeights
 
@@ -79,6 +83,26 @@ class Cells:
             names=self.names[rows],
             sample={"seed": seed, "totals": totals},
         )
+
+
+def read_cells(
+    adata: AnnData,
+    found: CountMatrix,
+    is_gene: np.ndarray,
+    layer: str | None,
+    batch_key: str | None,
+    batch_size: int,
+) -> tuple[Cells, Recognised]:
+    """The cells whose counts were found, and what their counts are."""
+    found, recognised = found.resolved()
+    genes = adata.var_names[is_gene]
+    counts = found.read(rows_per_block(len(genes), batch_size))
+    batches: Any = pd.Categorical(np.zeros(adata.n_obs, dtype=np.int8))
+    if batch_key is not None:
+        batches = named_batches(in_pandas(adata.obs)[batch_key])
+    names = adata.obs_names
+    cells = Cells(counts, batches, names, genes, layer, batch_key, recognised.noise)
+    return cells, recognised
 
 
 def trained_model(
