@@ -55,7 +55,7 @@ class BulkWeights:
     >>> import scdtl
     >>> weights = scdtl.pretrained.load_weights("human")
     >>> weights.name, len(weights.genes)
-    ('human', 18938)
+    ('human', 18656)
     """
 
     tensors: dict[str, np.ndarray]
