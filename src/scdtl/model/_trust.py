@@ -80,7 +80,8 @@ def settle_bulk(module: SCDTLModule, split: HeldOutSplitter) -> bool:
     """
     module.eval()
     measured = (module.log_mean > LOG_ZERO).any(0)
-    module.co_expression.regress_on(measured, _mean_square_deviation(module, split, measured))
+    noise = _sum_of_squares(module, split) / max(int(measured.sum()), 1)
+    module.co_expression.regress_on(measured, noise)
     log_ratios, by_co_expression, log_mean, held_out = _judged(module, split)
     both = log_ratios - (1 - _DAE_BESIDE_CO_EXPRESSION) * (log_ratios - by_co_expression)
     gain_of_both = _gain(module, both, log_mean, held_out)
@@ -95,14 +96,12 @@ def settle_bulk(module: SCDTLModule, split: HeldOutSplitter) -> bool:
     return not can_be_told or max(gain_of_both, gain_alone) > module.noise.min_gain
 
 
-def _mean_square_deviation(
-    module: SCDTLModule, split: HeldOutSplitter, measured: torch.Tensor
-) -> float:
-    """Mean square of the deviations of some cells, which are mostly noise."""
+def _sum_of_squares(module: SCDTLModule, split: HeldOutSplitter) -> float:
+    """Sum of a cell's squared deviations, which are mostly noise; mean of some cells."""
     squares = []
     for minibatch in split.judgement_dataloader():
         counts, _, batch = _on_device(module, minibatch)
-        squares.append(module.deviation(counts, batch)[:, measured].square().mean(1))
+        squares.append(module.deviation(counts, batch).square().sum(1))
     return float(torch.cat(squares).mean())
 
 
