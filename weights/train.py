@@ -4,9 +4,10 @@ Every table is one study: samples × genes on a linear scale, gene symbols in ``
 ``uns["bulk"]`` with ``unit``, ``species``, ``tissues``, ``publication``, ``source`` and
 ``licence``; ``obs["kind"]`` where samples are other than bulk of a tissue ("sorted", "cell_line",
 "pseudobulk"), ``obs["unit"]`` where units differ. A gene that a table lacks is unknown there, not
-zero. One of the folders has ``genes_SPECIES.tsv.gz``: symbols and Ensembl ids.
+zero. ``obs["eval_overlap"]``, if there, says which samples are of a line in an evaluation set
+("none" for the others). One of the folders has ``genes_SPECIES.tsv.gz``: symbols and Ensembl ids.
 
-    python weights/train.py FOLDER [FOLDER ...] --name human-blood
+    python weights/train.py FOLDER [FOLDER ...] --name human-bulk
 
 What each release is trained on, in what episodes and for how long stands in releases.json.
 """
@@ -178,6 +179,7 @@ def card(name: str, tables: dict[str, ad.AnnData], cells: ad.AnnData, of_cells: 
         "## Tables",
         "",
         *in_words(tables),
+        *overlaps(tables),
         "",
         "| table | kind | samples | genes | unit | tissues | publication | source | licence |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -202,6 +204,17 @@ def in_words(tables: dict[str, ad.AnnData]) -> list[str]:
     if (kinds == "pseudobulk").any():
         counts[-1] += ", means of the single cells of one annotated type; the others are bulk"
     return counts
+
+
+def overlaps(tables: dict[str, ad.AnnData]) -> list[str]:
+    """Which samples are bulk of what the benchmarks are evaluated on."""
+    return [
+        f"- {name}: {', '.join(samples)}: {overlap}"
+        for name, table in tables.items()
+        if "eval_overlap" in table.obs
+        for overlap, samples in table.obs.groupby("eval_overlap", observed=True).groups.items()
+        if overlap != "none"
+    ]
 
 
 def weight_file(name: str) -> Path:

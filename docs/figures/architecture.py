@@ -30,7 +30,7 @@ BOXES = {
         1.3,
         DAE,
         "Bulk DAE",
-        ["trained once; its weights, order of", "genes and latents are a file"],
+        ["trained once; a file has its weights,", "latents, and co-expression of genes"],
     ),
     "cells": (
         0.0,
@@ -70,7 +70,7 @@ BOXES = {
         1.7,
         JOIN,
         "Attention",
-        ["which branch to believe,", "for each cell and gene;", "gives the rates μ"],
+        ["which branch to believe;", "with co-expression in", "bulk, gives the rates μ"],
     ),
     "posterior": (
         12.0,

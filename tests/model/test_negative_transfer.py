@@ -50,7 +50,8 @@ def test_nothing_of_dropped_weights_is_left(cells, shuffled_weights):
     names = cells.var_names[model.module.gene_order.numpy()]
     position = np.array([matched.get(name, -1) for name in names])
     as_trained = {n: p.detach().clone() for n, p in model.module.dae.named_parameters()}
-    transfer(shuffled_weights, position, model.module.dae)
+    assert not model.module.co_expression.loadings.any()
+    transfer(shuffled_weights, position, model.module)
     for name, value in model.module.dae.named_parameters():
         if name.endswith("genes.weight"):
             assert not torch.equal(as_trained[name], value)

@@ -486,8 +486,9 @@ def test_weights_of_version_0_1_load_and_start_a_model(adata):
     assert weights.name == "old"
     assert weights.genes == of_model.genes
     assert weights.tensors.keys() == of_model.tensors.keys()
+    assert weights.n_components == 0
     for name, tensor in weights.tensors.items():
-        if name == "latents":  # of pseudo-cells that are drawn
+        if name in ("latents", "co_expression"):  # pseudo-cells are drawn; 0.1 had no components
             continue
         np.testing.assert_allclose(tensor, of_model.tensors[name], rtol=2e-3, atol=1e-6)
     SCDTL.setup_anndata(adata)

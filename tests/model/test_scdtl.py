@@ -308,9 +308,11 @@ def test_missing_genes_are_masked(toy_model, adata):
     deviation = np.log1p(1e4 * counts / depth[:, None]) - np.log1p(1e4 * np.exp(log_mean[batch]))
     codes = torch.tensor(batch, dtype=torch.long)
     with torch.inference_mode():
-        unet, context = module.unet(torch.tensor(deviation, dtype=torch.float32))
-        latent = module.dae.encoder(torch.tensor(deviation, dtype=torch.float32))
-        logits = module.generative(latent, unet, context, codes)["log_ratios"].double().numpy()
+        shown = torch.tensor(deviation, dtype=torch.float32)
+        unet, context = module.unet(shown)
+        latent, by_co_expression = module.dae.encoder(shown), torch.zeros_like(shown)  # no bulk
+        generated = module.generative(latent, unet, context, by_co_expression, codes)
+        logits = generated["log_ratios"].double().numpy()
     mu = np.exp(log_mean[batch] + logits)
     mu *= depth[:, None] / mu.sum(1, keepdims=True)
     phi = module.noise.dispersion.numpy()

@@ -35,9 +35,10 @@ def test_the_registry_is_that_of_the_files(from_files):
     assert list(registry["weights"]) == sorted(registry["weights"])
 
 
-def test_the_default_ships():
-    assert info(DEFAULT_BULK)["shipped"]
-    assert fetch(DEFAULT_BULK) == PATH.with_name("human.safetensors")
+@pytest.mark.parametrize("name", [DEFAULT_BULK, "mouse"])
+def test_weights_of_human_and_mouse_ship(name):
+    assert info(name)["shipped"]
+    assert fetch(name) == PATH.with_name(f"{name}.safetensors")
 
 
 def test_no_address_is_promised(monkeypatch):

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 import scdtl.pretrained
+from scdtl.datasets import toy
+from scdtl.pp import impute
 from scdtl.pretrained import BulkWeights, load_weights, save_weights
 
 
@@ -37,7 +39,7 @@ def changed_file(toy_weights_file, tmp_path):
             whole = json.loads(content[8 : header_length(content)])["__metadata__"]["scdtl"]
             metadata = {"scdtl": json.dumps(json.loads(whole) | (header or {}))}
         values = load_file(toy_weights_file) | (tensors or {})
-        values.pop(drop, None)
+        values = {k: v for k, v in values.items() if k != drop and v is not None}
         save_file(values, tmp_path / "changed.safetensors", metadata=metadata)
         return tmp_path / "changed.safetensors"
 
@@ -56,6 +58,53 @@ def test_what_was_saved_is_loaded(weights, tmp_path):
     for name, value in weights.tensors.items():
         np.testing.assert_array_equal(again.tensors[name], value)
     assert [file.name for file in tmp_path.iterdir()] == ["again.safetensors"]
+
+
+EIGHT_BIT = {"encoder.genes.weight": 0, "decoder.genes.weight": 1, "co_expression": 1}
+"""Tensors that are stored as bytes, and the axis along which a gene's numbers lie."""
+
+
+def test_a_number_in_8_bits_is_off_by_half_a_step_of_its_gene_at_most(weights, tmp_path):
+    rng = np.random.default_rng(0)
+    spread = np.geomspace(1e-3, 1e3, 40)  # genes differ in size
+    given = {
+        name: (rng.normal(size=weights.tensors[name].shape) * np.expand_dims(spread, axis)).astype(
+            np.float32
+        )
+        for name, axis in EIGHT_BIT.items()
+    }
+    given["co_expression"][3] = 0  # a gene that bulk knows nothing of
+    save_weights(
+        dataclasses.replace(weights, tensors=weights.tensors | given), tmp_path / "x.safetensors"
+    )
+    loaded = load_weights(tmp_path / "x.safetensors").tensors
+    for name, axis in EIGHT_BIT.items():
+        step = np.abs(given[name]).max(axis, keepdims=True) / 127
+        off = np.abs(loaded[name] - given[name])
+        assert (off <= 0.501 * step).all()
+        assert off.max() > 0
+    assert not loaded["co_expression"][3].any()
+    for name in weights.tensors.keys() - EIGHT_BIT.keys():
+        np.testing.assert_allclose(loaded[name], weights.tensors[name], rtol=1e-3, atol=1e-6)
+
+
+def test_a_file_of_schema_1_is_read_has_no_co_expression_and_can_be_saved(
+    weights, changed_file, tmp_path
+):
+    whole = {name: value.astype(np.float16) for name, value in weights.tensors.items()}
+    whole["gene_order"] = weights.tensors["gene_order"]
+    for name in ("co_expression", *(f"{name}.scale" for name in EIGHT_BIT)):
+        whole[name] = None
+    old = load_weights(changed_file(whole, header={"schema": 1}))
+    assert old.n_components == 0
+    assert old.genes == weights.genes
+    for name in weights.tensors.keys() - {"co_expression"}:
+        np.testing.assert_allclose(old.tensors[name], weights.tensors[name], rtol=1e-3, atol=1e-6)
+    save_weights(old, tmp_path / "new.safetensors")
+    again = load_weights(tmp_path / "new.safetensors")
+    assert again.n_components == 0
+    imputed = impute(toy(), bulk=again, max_epochs=1, copy=True, verbose=False)
+    assert np.isfinite(imputed.layers["scdtl"]).all()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.999])
@@ -116,6 +165,24 @@ MISFITS = {
     "latents wide": ({"tensors": {"latents": np.zeros((256, 5))}}, "latents has shape"),
     "NaN": ({"tensors": {"log_mean": np.full(40, np.nan)}}, "log_mean.*not finite"),
     "infinite": ({"tensors": {"decoder.genes.bias": np.full(40, np.inf)}}, "not finite"),
+    "scale missing": ({"drop": "co_expression.scale"}, "co_expression.scale"),
+    "scale NaN": (
+        {"tensors": {"co_expression.scale": np.full((40, 1), np.nan, np.float32)}},
+        "co_expression has values that are not finite",
+    ),
+    "scale too large": (
+        {"tensors": {"encoder.genes.weight.scale": np.full((1, 40), 1e38, np.float32)}},
+        "encoder.genes.weight has values that are not finite",
+    ),
+    "scale of another shape": (  # which would fill 400 GB
+        {
+            "tensors": {
+                "co_expression": np.zeros((100_000, 1), np.int8),
+                "co_expression.scale": np.ones((1, 1_000_000), np.float32),
+            }
+        },
+        "does not fit: .*output operand",
+    ),
     "gene order": ({"tensors": {"gene_order": np.zeros(40, np.int32)}}, "not a permutation"),
 }
 
@@ -149,9 +216,20 @@ def test_human_weights_load_without_network(monkeypatch):
     assert weights.provenance
 
 
-def test_human_weights_are_small_and_half_precision():
-    path = Path(scdtl.pretrained.__file__).parent / "human.safetensors"
-    assert path.stat().st_size <= 25e6
+@pytest.mark.parametrize("name", ["human", "mouse"])
+def test_weights_that_ship_are_small_and_of_8_and_16_bits(name):
+    path = Path(scdtl.pretrained.__file__).parent / f"{name}.safetensors"
+    assert path.stat().st_size <= 10e6
     dtypes = {name: value.dtype for name, value in load_file(path).items()}
     assert dtypes.pop("gene_order") == np.int32
+    for tensor in EIGHT_BIT:
+        assert dtypes.pop(tensor) == np.int8
+        assert dtypes.pop(f"{tensor}.scale") == np.float32
     assert set(dtypes.values()) == {np.dtype(np.float16)}
+
+
+def test_mouse_weights_know_mouse_genes():
+    weights = load_weights("mouse")
+    assert weights.provenance["species"] == "mouse"
+    assert {"Cd3d", "Actb", "Alb"} <= set(weights.genes)
+    assert sum(name.startswith("ENSMUSG") for name in weights.ensembl_ids) > 10_000

@@ -10,7 +10,8 @@ from torch import nn
 from scdtl.module._dae import CP10K
 
 MAX_COMPONENTS = 128
-RIDGE = 0.3
+RIDGE = 100.0
+"""Ridge, as a multiple of the noise: loadings add up over the studies."""
 _N_ITER = 4
 
 
@@ -76,9 +77,11 @@ class CoExpression(nn.Module):
         self.register_buffer("solve", torch.zeros(n_components, n_components))
         self.register_buffer("leverage", torch.zeros(n_genes))
 
-    def regress_on(self, measured: torch.Tensor) -> None:
-        """Fit the regression on the genes that are measured."""
-        self.solve.copy_(ridge_inverse(self.loadings[measured], RIDGE))
+    def regress_on(self, measured: torch.Tensor, noise: float) -> None:
+        """Fit the regression on the genes that are measured, with that variance of the noise."""
+        loadings = self.loadings[measured]
+        size = loadings.square().sum(0).mean().clamp(min=1e-12)
+        self.solve.copy_(ridge_inverse(loadings, RIDGE * max(noise, 1e-6) / float(size)))
         of_own = (self.loadings @ self.solve * self.loadings).sum(1)
         self.leverage.copy_(of_own * measured)  # genes that were not measured add nothing
 
@@ -97,5 +100,5 @@ class CoExpression(nn.Module):
 def ridge_inverse(loadings: torch.Tensor, ridge: float) -> torch.Tensor:
     """Inverse of the components' inner products, with a ridge relative to their mean square."""
     inner = (loadings.T @ loadings).double()
-    size = inner.diagonal().mean().clamp(min=1e-12)
-    return torch.linalg.inv(inner + ridge * size * torch.eye(len(inner))).to(loadings.dtype)
+    inner.diagonal().add_(ridge * inner.diagonal().mean().clamp(min=1e-12))
+    return torch.linalg.inv(inner).to(loadings.dtype)

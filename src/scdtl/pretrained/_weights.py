@@ -55,7 +55,7 @@ class BulkWeights:
     >>> import scdtl
     >>> weights = scdtl.pretrained.load_weights("human")
     >>> weights.name, len(weights.genes)
-    ('human', 18938)
+    ('human', 18656)
     """
 
     tensors: dict[str, np.ndarray]
@@ -157,7 +157,7 @@ def load_weights(name_or_path: str | Path, *, verbose: bool | None = None) -> Bu
             tensors["co_expression"] = np.zeros((len(header["genes"]), 0))
         else:
             for name in _EIGHT_BIT:
-                tensors[name] = tensors[name] * tensors.pop(name + _SCALE)
+                tensors[name] = _scaled(tensors[name], tensors.pop(name + _SCALE))
         weights = BulkWeights(_of_type(np.float32, tensors), **header)
         _check(weights)
     with path.open("rb") as file:
@@ -181,6 +181,12 @@ def _of_type(kind: type[np.floating], tensors: dict[str, np.ndarray]) -> dict[st
         name: np.ascontiguousarray(value, np.int32 if name == "gene_order" else kind)
         for name, value in tensors.items()
     }
+
+
+def _scaled(value: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Their product, which has the shape of the value: a scale that is larger is refused."""
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused later
+        return np.multiply(value, scale, out=np.empty(value.shape, np.float32))
 
 
 def _check(weights: BulkWeights) -> None:
