@@ -75,7 +75,7 @@ def settle_bulk(module: SCDTLModule, split: HeldOutSplitter) -> bool:
     That is by DAE and co-expression, or by the DAE alone where that gains more: in very shallow
     cells, and on panels of few genes. Weights whose genes were shuffled gain at most 0.0005 nats
     per molecule and 0.0023 of the squared error of reads on the data sets of the benchmark, the
-    real ones at least 0.0145 and 0.0374. With fewer than 10 cells this is too uncertain, and bulk
+    real ones at least 0.0143 and 0.0291. With fewer than 10 cells this is too uncertain, and bulk
     is kept.
     """
     module.eval()
