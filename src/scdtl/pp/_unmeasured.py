@@ -164,9 +164,10 @@ def impute_unmeasured(
     result = AnnData(
         np.log1p(values, out=values) if scale == "log1p" else values,
         var=pd.DataFrame({"ensembl_id": ensembl_ids, "expected_r": expected_r}, index=names),
-        obsm={key: value.copy() for key, value in adata.obsm.items()},
     )
     result.obs = adata.obs.copy()  # not above, where anndata minds repeated names of cells
+    for key, value in adata.obsm.items():
+        result.obsm[key] = value.copy()
     result.uns[DEFAULT_KEY] = data.uns[DEFAULT_KEY] | {"params": params}
     return result
 
