@@ -97,7 +97,8 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     if header["model_name"] == "SCDTL":
         # What it was when no file said so.
         header["parameters"] = {"n_levels": 3, "n_components": 0} | header["parameters"]
-        shapes = {"loadings": (len(header["genes"]), 0), "solve": (0, 0)}
+        n_genes = len(header["genes"])
+        shapes = {"loadings": (n_genes, 0), "solve": (0, 0), "leverage": (n_genes,)}
         for name, shape in shapes.items():
             empty = np.zeros(shape, np.float32)
             tensors.setdefault(f"{_NETWORK}co_expression.{name}", empty)

@@ -55,8 +55,10 @@ class CoExpression(nn.Module):
 
     With loadings :math:`V` (genes × components), the components of a cell with deviations
     :math:`x` are :math:`h = (V^T V + \lambda I)^{-1} V^T x`, and its log-ratios :math:`V h`: the
-    best linear prediction from other genes whose covariance is :math:`V V^T`, in noise that is
-    alike for all.
+    best linear prediction if genes have the covariance :math:`V V^T`, in noise that is alike for
+    all. Each gene is predicted from the others: what its own count adds is taken out, in closed
+    form, :math:`(Vh - a x) / (1 - a)` with the leverage :math:`a`, the diagonal of
+    :math:`V (V^T V + \lambda I)^{-1} V^T`. The posterior looks at the own count.
 
     Parameters
     ----------
@@ -66,24 +68,30 @@ class CoExpression(nn.Module):
 
     loadings: torch.Tensor
     solve: torch.Tensor
+    leverage: torch.Tensor
 
     def __init__(self, n_genes: int, n_components: int):
         super().__init__()
         self.register_buffer("loadings", torch.zeros(n_genes, n_components))
         self.register_buffer("solve", torch.zeros(n_components, n_components))
+        self.register_buffer("leverage", torch.zeros(n_genes))
 
     def regress_on(self, measured: torch.Tensor) -> None:
         """Fit the regression on the genes that are measured."""
         self.solve.copy_(ridge_inverse(self.loadings[measured], RIDGE))
+        of_own = (self.loadings @ self.solve * self.loadings).sum(1)
+        self.leverage.copy_(of_own * measured)  # genes that were not measured add nothing
 
     def clear(self) -> None:
         """Predict nothing."""
         self.loadings.zero_()
         self.solve.zero_()
+        self.leverage.zero_()
 
     def forward(self, deviation: torch.Tensor) -> torch.Tensor:
         """Log-ratios of cells × genes."""
-        return deviation @ self.loadings @ self.solve @ self.loadings.T
+        with_own = deviation @ self.loadings @ self.solve @ self.loadings.T
+        return (with_own - self.leverage * deviation) / (1 - self.leverage)
 
 
 def ridge_inverse(loadings: torch.Tensor, ridge: float) -> torch.Tensor:
