@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 from scipy import sparse
@@ -64,6 +65,16 @@ def test_a_gene_is_drawn_by_group(cells):
         assert found[str(group)][1] == pytest.approx(100 * (chance[of_group] > 0.5).mean())
         assert sum(found[str(group)]) == pytest.approx(100)
     assert ax.get_legend().get_title().get_text() == first
+
+
+def test_groups_come_in_the_order_of_their_categories_and_only_those_with_cells(cells):
+    kinds = np.where(np.arange(175) < 100, "small", "large")
+    cells.obs["size"] = pd.Categorical(kinds, ["small", "middle", "large"])
+    cells.obs.loc[cells.obs_names[:50], "size"] = np.nan
+    found = bars(pl.dropout(cells, str(cells.var_names[0]), groupby="size"))
+    assert list(found) == ["small", "large"]
+    assert found["small"] == pytest.approx([0, 0, 100])
+    assert found["large"] == pytest.approx([100, 0, 0])
 
 
 def test_real_dropouts_are_where_the_gene_is_expressed(imputed):

@@ -83,38 +83,34 @@ def dropout(
     >>> axes = scdtl.pl.dropout(adata, n_genes=10, show=False)
     >>> axes = scdtl.pl.dropout(adata, "GENE0", groupby="cell_type", show=False)
     """
-    params = results(adata, key)["params"]
+    entry = results(adata, key)
+    if groupby is not None:
+        _check_groups(adata, genes, groupby)
+    if n_genes < 1:
+        raise ValueError(f"n_genes must be at least 1, not {n_genes}.")
     if f"{key}_dropout" not in adata.layers:
         raise KeyError(
             f"{key + '_dropout'!r} is not in adata.layers: run scdtl.pp.impute with "
             "return_dropout=True."
         )
-    if groupby is not None and not isinstance(genes, str):
-        raise ValueError("groupby is for one gene: give it by its name, as genes='CD3D'.")
-    if groupby is not None and groupby not in adata.obs:
-        there = ", ".join(map(str, adata.obs.columns)) or "none"
-        raise KeyError(f"groupby {groupby!r} is not a column of adata.obs; there are: {there}.")
-    if n_genes < 1:
-        raise ValueError(f"n_genes must be at least 1, not {n_genes}.")
-    counts, chance = counts_of(adata, results(adata, key), layer), adata.layers[f"{key}_dropout"]
-    threshold = params["dropout_threshold"] if threshold is None else threshold
+    counts, chance = counts_of(adata, entry, layer), adata.layers[f"{key}_dropout"]
+    threshold = entry["params"]["dropout_threshold"] if threshold is None else threshold
     if genes is None:
         n_likely = np.asarray((chance > threshold).sum(axis=0)).ravel()
         positions = np.argsort(-n_likely, kind="stable")[:n_genes]
     else:
-        names = [genes] if isinstance(genes, str) else list(genes)
+        names = [genes] if isinstance(genes, str) else genes
         positions = columns_of(adata.var_names, names)
-        check_imputed(params, names)
-    by_gene = [_shares(column(counts, at), column(chance, at), threshold) for at in positions]
+        check_imputed(entry["params"], names)
+    parts = [_parts(column(counts, at), column(chance, at), threshold) for at in positions]
     if groupby is None:
-        rows, shares = (
-            adata.var_names[positions].astype(str),
-            np.array([parts.mean(0) for parts in by_gene]),
-        )
+        rows = list(adata.var_names[positions].astype(str))
+        shares = np.array([of_gene.mean(0) for of_gene in parts])
     else:
-        groups = adata.obs[groupby].astype(str)
-        rows = list(dict.fromkeys(groups.sort_values()))
-        shares = np.array([by_gene[0][(groups == group).to_numpy()].mean(0) for group in rows])
+        groups = adata.obs[groupby].astype("category").cat.remove_unused_categories().cat
+        rows = list(groups.categories.astype(str))
+        codes = groups.codes.to_numpy()
+        shares = np.array([parts[0][codes == code].mean(0) for code in range(len(rows))])
     with one_panel(ax, show, save, size=(5, 2 + 0.26 * len(rows))) as ax:
         left = np.zeros(len(rows))
         for (label, colour), share in zip(_PARTS.items(), 100 * shares.T, strict=True):
@@ -136,7 +132,15 @@ def dropout(
     return ax
 
 
-def _shares(counts: np.ndarray, chance: np.ndarray, threshold: float) -> np.ndarray:
+def _check_groups(adata: AnnData, genes: object, groupby: str) -> None:
+    if not isinstance(genes, str):
+        raise ValueError("groupby is for one gene: give it by its name, as genes='CD3D'.")
+    if groupby not in adata.obs:
+        there = ", ".join(map(str, adata.obs.columns)) or "none"
+        raise KeyError(f"groupby {groupby!r} is not a column of adata.obs; there are: {there}.")
+
+
+def _parts(counts: np.ndarray, chance: np.ndarray, threshold: float) -> np.ndarray:
     """Cells × detected, likely dropout, zero that stays."""
     is_detected = counts > 0
     is_likely = ~is_detected & (chance > threshold)

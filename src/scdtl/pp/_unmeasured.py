@@ -10,7 +10,7 @@ from anndata import AnnData
 
 from scdtl._constants import DEFAULT_KEY
 from scdtl._random import local_seed
-from scdtl.data._checks import check_input
+from scdtl.data._checks import check_input, check_list
 from scdtl.data._counts import find_counts
 from scdtl.data._features import genes_only
 from scdtl.data._raw_counts import listed
@@ -68,20 +68,19 @@ def impute_unmeasured(
     genes
         Genes to impute, by symbol, Ensembl id, alias or ortholog, as the data name theirs;
         ``None`` for all that the weights know and the data lack, by the weights' names.
-    layer, noise, batch_key
+    layer, noise
         As in :func:`scdtl.pp.impute`.
     bulk
         As in :func:`scdtl.pp.impute`, but weights of version 0.1 do not know enough. ``"auto"``
         takes those of the weights on this machine that predict the measured genes best.
+    batch_key
+        As in :func:`scdtl.pp.impute`.
     scale
         ``"log1p"``: log1p of counts per 10,000 counts of all genes that bulk knows;
         ``"normalized"``: without the logarithm. The mean of a gene over all cells is that of bulk:
         compare cells, not genes.
-    max_epochs, batch_size, accelerator, random_state, model_kwargs, train_kwargs
+    max_epochs, batch_size, accelerator, random_state, verbose, model_kwargs, train_kwargs
         As in :func:`scdtl.pp.impute`.
-    verbose
-        Show progress bars; ``None`` does unless ``scdtl.settings.verbosity`` is above
-        ``"warning"``.
 
     Returns
     -------
@@ -126,7 +125,7 @@ def impute_unmeasured(
             "bulk=None knows no genes but the measured ones: name weights, or leave it out."
         )
     params = recorded(impute_unmeasured, locals())
-    _check_list(genes)
+    check_list(genes)
     counts, _ = check_input(adata, layer=layer, batch_key=batch_key, noise=noise)
     filled = np.diff(counts.indptr) > 0
     if not filled.any():
@@ -170,17 +169,6 @@ def impute_unmeasured(
         result.obsm[key] = value.copy()
     result.uns[DEFAULT_KEY] = data.uns[DEFAULT_KEY] | {"params": params}
     return result
-
-
-def _check_list(genes: Sequence[str] | None) -> None:
-    if genes is None:
-        return
-    if isinstance(genes, str):
-        raise TypeError(f"genes must be a list of gene names: write genes=[{genes!r}].")
-    if not len(genes):
-        raise ValueError("genes is empty: name at least one gene, or leave it out for all.")
-    if len(set(genes)) < len(genes):
-        raise ValueError("genes names some genes more than once: give each one once.")
 
 
 def _counts_alone(adata: AnnData, counts: csr_matrix, batch_key: str | None) -> AnnData:
