@@ -29,6 +29,7 @@ def imputed_and_model(pbmc_counts):
         max_epochs=4,
         verbose=False,
         return_model=True,
+        return_dropout=True,
         train_kwargs={"check_val_every_n_epoch": 1},
     )
     return adata, model
@@ -38,6 +39,15 @@ def imputed_and_model(pbmc_counts):
 def imputed(imputed_and_model):
     """175 real cells × 255 genes after four epochs; not to be changed."""
     return imputed_and_model[0]
+
+
+@pytest.fixture(scope="session")
+def lacking(pbmc_counts):
+    """All genes that the data lack and bulk knows, in 175 real cells; not to be changed."""
+    from scdtl.pp import impute_unmeasured
+
+    panel = pbmc_counts[::4, ::3].copy()
+    return impute_unmeasured(panel, bulk="human", max_epochs=0, verbose=False)
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +74,7 @@ def evaluation(imputed):
 
 
 @pytest.fixture
-def draw(imputed, model, evaluation):
+def draw(imputed, lacking, model, evaluation):
     """Function that draws a figure by its name, with what it needs."""
     from scdtl import pl
 
@@ -73,6 +83,8 @@ def draw(imputed, model, evaluation):
         "history": lambda **options: pl.history(imputed, **options),
         "observed_vs_imputed": lambda **options: pl.observed_vs_imputed(imputed, first, **options),
         "gene_scatter": lambda **options: pl.gene_scatter(imputed, first, second, **options),
+        "dropout": lambda **options: pl.dropout(imputed, n_genes=8, **options),
+        "unmeasured": lambda **options: pl.unmeasured(lacking, **options),
         "trust": lambda **options: pl.trust(imputed, **options),
         "attention": lambda **options: pl.attention(model, **options),
         "evaluate": lambda **options: pl.evaluate(evaluation, **options),

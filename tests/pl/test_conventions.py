@@ -11,6 +11,7 @@ import pytest
 from matplotlib import image
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 
 from scdtl import pl
 
@@ -67,6 +68,18 @@ def test_scanpys_save_without_a_name_is_refused_with_what_to_write(name, draw):
     assert plt.get_fignums() == []
 
 
+@pytest.mark.parametrize("name", pl.__all__)
+def test_figures_can_be_read_on_a_dark_background(name, draw):
+    with plt.style.context("dark_background"):
+        found = draw(name)
+        ax = found[0] if isinstance(found, list) else found
+        lines = [line for line in ax.lines if line.get_linestyle() != "None"]
+        inks = [line.get_color() for line in lines] + [text.get_color() for text in ax.texts]
+        if ax.get_legend():
+            inks += [text.get_color() for text in ax.get_legend().get_texts()]
+    assert all(sum(to_rgb(colour)) > 0.8 for colour in inks), inks
+
+
 def test_adata_stays_as_it_is(imputed, draw):
     before = imputed.copy()
     for name in pl.__all__:
@@ -95,10 +108,11 @@ def test_importing_the_figures_loads_nothing_heavy():
     [
         pl.history,
         pl.trust,
+        pl.dropout,
         lambda adata, **options: pl.observed_vs_imputed(adata, adata.var_names[0], **options),
         lambda adata, **options: pl.gene_scatter(adata, *adata.var_names[:2], **options),
     ],
-    ids=["history", "trust", "observed_vs_imputed", "gene_scatter"],
+    ids=["history", "trust", "dropout", "observed_vs_imputed", "gene_scatter"],
 )
 def test_missing_results_are_named_with_what_to_do(figure, adata):
     with pytest.raises(KeyError, match="no results named 'scdtl' in adata.uns: run scdtl.pp.imp"):

@@ -33,9 +33,9 @@ def add_data(add: Callable[..., Any]) -> None:
     add(
         "--bulk",
         default="human",
-        metavar="NAME|FILE|none",
-        help="released weights, a weights file, an .h5ad or .zarr file of bulk counts, or none "
-        "(default: %(default)s)",
+        metavar="NAME|FILE|auto|none",
+        help="released weights, a weights file, an .h5ad or .zarr file of bulk counts, auto for "
+        "the released weights that predict the cells best, or none (default: %(default)s)",
     )
     add("--batch-key", help="column of obs that names the batches")
     add("--random-state", type=int, default=0, metavar="SEED", help="default: %(default)s")

@@ -29,7 +29,7 @@ def add_to(commands: Any) -> None:
     add_data(add)
     add("-o", "--output", type=Path, required=True, metavar="OUT.h5ad", help="file to write")
     add("--overwrite", action="store_true", help="replace existing output")
-    add("--genes", type=Path, metavar="FILE", help="genes to impute, one a line (default: all)")
+    add("--genes", type=Path, metavar="FILE", help="genes to impute, one per line (default: all)")
     add(
         "--scale",
         default="log1p",
@@ -47,9 +47,12 @@ def _run(options: argparse.Namespace) -> None:
     output = output_file(options.output, ".h5ad", options=options)
     genes = None if options.genes is None else read_genes(options.genes)
     adata = read_data(options.input, modality=options.modality)
-    bulk = read_bulk(options.bulk)
 
     from scdtl._writable import make_writable, nullable_strings
+
+    make_writable(adata, output)  # obs and obsm are carried over
+    bulk = read_bulk(options.bulk)
+
     from scdtl.pp import impute_unmeasured
 
     with contextlib.redirect_stdout(sys.stderr):  # Lightning's progress bar
@@ -58,7 +61,6 @@ def _run(options: argparse.Namespace) -> None:
             **(arguments_of(options) | {"bulk": bulk, "genes": genes}),
             verbose=not options.quiet,
         )
-    make_writable(result, output)
     with nullable_strings(), written_whole(output) as file:
         result.write_h5ad(file)
     logger.info("wrote %s", options.output)

@@ -146,7 +146,8 @@ def _check_key_added(adata: AnnData, key_added: object, layer: str | None) -> No
         )
 
 
-def _check_genes(genes: Sequence[str] | None, features: pd.Index, is_gene: np.ndarray) -> None:
+def check_list(genes: Sequence[str] | None) -> None:
+    """Refuse what is not a list of different names, or ``None``."""
     if genes is None:
         return
     if isinstance(genes, str):
@@ -154,6 +155,15 @@ def _check_genes(genes: Sequence[str] | None, features: pd.Index, is_gene: np.nd
     names = list(genes)
     if not names:
         raise ValueError("genes is empty: name at least one gene, or leave it out for all.")
+    if len(set(names)) < len(names):
+        raise ValueError("genes names some genes more than once: give each one once.")
+
+
+def _check_genes(genes: Sequence[str] | None, features: pd.Index, is_gene: np.ndarray) -> None:
+    check_list(genes)
+    if genes is None:
+        return
+    names = list(genes)
     unknown = [gene for gene in names if gene not in features]
     if unknown:
         raise KeyError(
@@ -166,5 +176,3 @@ def _check_genes(genes: Sequence[str] | None, features: pd.Index, is_gene: np.nd
         raise ValueError(
             f"genes lists features that are not genes by var['feature_types']: {listed(others)}."
         )
-    if len(set(names)) < len(names):
-        raise ValueError("genes names some genes more than once: give each one once.")

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from sklearn.linear_model import RidgeCV
 
+from scdtl.data._cell_order import sampled_cells
 from scdtl.model._transfer import matches_of
 from scdtl.module._co_expression import ridge_inverse
 from scdtl.module._dae import CP10K
@@ -71,17 +72,27 @@ class Unmeasured:
         self.predictor = model._predictor(model._query(None))
         self.counts, self.batch_index = model._registered()
         module = model.module
-        matched = matches_of(weights, model.get_var_names()).position[module.gene_order.cpu()]
+        matched = matches_of(weights, model.get_var_names()).position[
+            module.gene_order.cpu().numpy()
+        ]
         has_counts = (module.log_mean > LOG_ZERO).any(0).cpu().numpy()
         self.columns = np.flatnonzero((matched >= 0) & has_counts)
         self.measured = Genes.of(weights, matched[self.columns])
-        library_size = np.asarray(self.counts.sum(1)).ravel()
+        self.some = sampled_cells(
+            self.counts,
+            self.batch_index,
+            model.gene_keys_,
+            0,
+            _MAX_CELLS,
+            module.log_mean.shape[0],
+        )
+        library_size = np.asarray(self.counts[self.some].sum(1)).ravel()
         self.library_size = float(np.median(library_size)) / self.measured.level.sum()
 
     def log_ratios(self, genes: Genes) -> np.ndarray:
         """Log-ratios of genes to their mean, cells × genes."""
         everything = np.ones(len(self.columns), dtype=bool)
-        return self._reach * self._predict(everything, genes, len(self.batch_index))
+        return self._reach * self._predict(everything, genes, slice(None))
 
     def expected_r(self, genes: Genes, log_ratios: np.ndarray) -> np.ndarray:
         """Correlation over cells with what a measurement as deep as that of the others would give.
@@ -123,14 +134,14 @@ class Unmeasured:
         fold_of = np.arange(len(self.columns)) % _N_FOLDS
         folds = [fold_of == fold for fold in range(min(_N_FOLDS, len(self.columns)))]
         return [
-            (hidden, self._predict(~hidden, self.measured.at(hidden), _MAX_CELLS))
+            (hidden, self._predict(~hidden, self.measured.at(hidden), self.some))
             for hidden in folds
         ]
 
     @cached_property
     def _observed(self) -> np.ndarray:
         """Log-normalised counts of the measured genes in the same cells."""
-        counts = self._minibatches(_MAX_CELLS)
+        counts = self._minibatches(self.some)
         blocks = [
             torch.log1p(CP10K * block / block.sum(1, keepdim=True).clamp(min=1)).cpu().numpy()
             for _, block, _ in counts
@@ -148,7 +159,7 @@ class Unmeasured:
         return max(products / squares, 0.0) if squares > 0 else 0.0
 
     @torch.inference_mode()
-    def _predict(self, shown: np.ndarray, genes: Genes, n_cells: int) -> np.ndarray:
+    def _predict(self, shown: np.ndarray, genes: Genes, cells: np.ndarray | slice) -> np.ndarray:
         """Log-ratios of genes as some of the measured ones tell them, centred on their mean."""
         module = self.predictor.module
         loadings = torch.from_numpy(self.measured.loadings[shown])
@@ -156,15 +167,17 @@ class Unmeasured:
         hidden = torch.zeros(module.log_mean.shape[1], dtype=torch.bool, device=module.device)
         hidden[self.columns[~shown]] = True
         components = []
-        for _, counts, batch in self._minibatches(n_cells):
+        for _, counts, batch in self._minibatches(cells):
             counts = counts.masked_fill(hidden, torch.nan)
             both = module.log_ratios(counts, batch, batch) + module.deviation(counts, batch)
             components.append((both / 2)[:, self.columns[shown]].cpu() @ regression)
         of_cells = torch.cat(components)
         return ((of_cells - of_cells.mean(0)).numpy() @ genes.loadings.T).astype(np.float32)
 
-    def _minibatches(self, n_cells: int) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
-        return self.predictor.minibatches(self.counts[:n_cells], self.batch_index[:n_cells])
+    def _minibatches(
+        self, cells: np.ndarray | slice
+    ) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
+        return self.predictor.minibatches(self.counts[cells], self.batch_index[cells])
 
 
 def _directions(loadings: np.ndarray) -> np.ndarray:

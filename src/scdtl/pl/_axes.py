@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import os
@@ -42,6 +42,11 @@ def one_panel(
     except BaseException:
         plt.close(figure)
         raise
+
+
+def ink(ax: Axes) -> Any:
+    """Colour of the axes, which a line can be seen in on dark backgrounds as well."""
+    return ax.spines["bottom"].get_edgecolor()
 
 
 @contextmanager

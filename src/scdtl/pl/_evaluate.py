@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scdtl.pl._axes import BLUE, GREEN, GREY, ORANGE, PURPLE, one_panel
+from scdtl.pl._axes import BLUE, GREEN, GREY, ORANGE, PURPLE, ink, one_panel
 from scdtl.pl._genes import LOWEST, draw_genes, finish_genes
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def evaluate(
         )
         ax.bar_label(bars, ["–" if np.isnan(x) else f"{x:.3f}" for x in scores], padding=3)
         ax.invert_yaxis()
-        ax.axvline(0, color="black", linewidth=0.8)
+        ax.axvline(0, color=ink(ax), linewidth=0.8)
         ax.set(title=f"Held-out {held_out.unit} predicted", xlabel=held_out.axis)
         ax.margins(x=0.15)
         ax.spines[["top", "right"]].set_visible(False)
@@ -148,7 +148,7 @@ def draw_distribution(ax: Axes, evaluation: Evaluation, methods: list[str]) -> N
         style, colour = styles[i % len(styles)]
         numbers, _ = np.histogram(values[name].dropna(), edges)
         ax.stairs(numbers, edges, color=colour, linestyle=style, linewidth=1.6, label=name)
-    ax.axvline(0, color="black", linewidth=0.8)
+    ax.axvline(0, color=ink(ax), linewidth=0.8)
     ax.set(title="All genes", xlabel=_gene_axis(evaluation), ylabel="genes")
     ax.legend(frameon=False)
     ax.spines[["top", "right"]].set_visible(False)

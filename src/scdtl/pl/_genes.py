@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scdtl.pl._axes import ink
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -32,7 +34,7 @@ def finish_genes(
     ax: Axes, explained: np.ndarray, *, threshold: float, title: str, ylabel: str
 ) -> None:
     """Draw the threshold, and name the axes."""
-    ax.axhline(threshold, color="black", linewidth=0.8)
+    ax.axhline(threshold, color=ink(ax), linewidth=0.8)
     if len(explained):
         ax.set_xscale("log")
     n_below = int((explained < LOWEST).sum())

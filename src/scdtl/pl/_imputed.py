@@ -68,6 +68,17 @@ def columns_of(names: pd.Index, genes: Sequence[str]) -> np.ndarray:
     return position
 
 
+def check_imputed(params: Mapping[str, Any], genes: Sequence[str]) -> None:
+    """Refuse genes that :func:`scdtl.pp.impute` was not asked for."""
+    written = params.get("genes")
+    left_out = [] if written is None else [gene for gene in genes if gene not in set(written)]
+    if left_out:
+        raise KeyError(
+            f"{', '.join(map(repr, left_out))} was not written by scdtl.pp.impute, which was "
+            "asked for some genes only: run it again with genes=None or with these among them."
+        )
+
+
 def column(matrix: Any, position: int) -> np.ndarray:
     """Return one column of a dense or sparse matrix as a dense vector."""
     values = matrix[:, [position]]

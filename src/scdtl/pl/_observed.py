@@ -8,12 +8,19 @@ import numpy as np
 
 from scdtl._constants import DEFAULT_KEY
 from scdtl.pl._axes import GREY, one_panel, panels
-from scdtl.pl._imputed import column, columns_of, counts_of, part_of_results, results
+from scdtl.pl._imputed import (
+    check_imputed,
+    column,
+    columns_of,
+    counts_of,
+    part_of_results,
+    results,
+)
 from scdtl.pl._points import Colours, colours_of_column, draw_cells, is_gene, legend_width
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from anndata import AnnData
     from matplotlib.axes import Axes
@@ -43,7 +50,8 @@ def observed_vs_imputed(
 
     Observed counts are brought to the scale of the imputed layer: log1p of counts per 10,000
     unless :func:`scdtl.pp.impute` was asked for another one. On the dashed line, the two are
-    equal.
+    equal. Impute with ``scale="expected_log1p"`` to compare them: the default, the logarithm of a
+    mean, is above the mean of the observed logarithms wherever most counts are zero.
 
     Parameters
     ----------
@@ -195,7 +203,7 @@ def _read(
     gene_of_color = [color] if color is not None and is_gene(adata, color) else []
     if gene_of_color:
         positions = np.append(positions, columns_of(adata.var_names, gene_of_color))
-    _check_imputed(entry["params"], [*genes, *gene_of_color])
+    check_imputed(entry["params"], [*genes, *gene_of_color])
     imputed = part_of_results(adata, "layers", key)
     counts = counts_of(adata, entry, layer)
     library_size = np.asarray(counts.sum(axis=1), dtype=float).ravel()
@@ -210,16 +218,6 @@ def _read(
     elif color is not None:
         colours = colours_of_column(adata, color)
     return expression, _UNITS[scale], colours
-
-
-def _check_imputed(params: Mapping[str, Any], genes: list[str]) -> None:
-    written = params.get("genes")
-    left_out = [] if written is None else [gene for gene in genes if gene not in set(written)]
-    if left_out:
-        raise KeyError(
-            f"{', '.join(map(repr, left_out))} was not written by scdtl.pp.impute, which was "
-            "asked for some genes only: run it again with genes=None or with these among them."
-        )
 
 
 def _on_scale(counts: np.ndarray, library_size: np.ndarray, scale: str, size: Any) -> np.ndarray:

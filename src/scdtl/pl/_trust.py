@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scdtl._constants import DEFAULT_KEY
-from scdtl.pl._axes import BLACK, BLUE, GREY, ORANGE, one_panel
+from scdtl.pl._axes import BLUE, GREY, ORANGE, ink, one_panel
 from scdtl.pl._genes import LOWEST, draw_genes, finish_genes
 from scdtl.pl._imputed import columns_of, counts_of, part_of_results, results
 
@@ -121,7 +121,7 @@ def trust(
                 place, transform = (mean_count[at], max(explained[at], LOWEST)), ax.transData
             ax.plot(
                 *place,
-                color=BLACK,
+                color=ink(ax),
                 marker="o",
                 markersize=6,
                 markerfacecolor="none",

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scdtl._random import local_seed
+from scdtl.data._cell_order import sampled_cells
+from scdtl.data._gene_order import gene_keys
+from scdtl.data._raw_counts import listed
+from scdtl.model._bulk_weights import as_weights
 from scdtl.model._transfer import matches_of
 from scdtl.pp._training import trained_model
 from scdtl.pretrained import info, load_weights
@@ -24,7 +28,14 @@ AUTO = "auto"
 _N_CELLS = 512
 
 
-def best_weights(cells: Cells) -> BulkWeights:
+def weights_for(bulk: Any, cells: Cells, verbose: bool | None) -> BulkWeights:
+    """Bulk weights from any kind of ``bulk=`` argument but ``None``."""
+    if isinstance(bulk, str) and bulk == AUTO:
+        return _best(cells)
+    return as_weights(bulk, cells.genes, verbose)
+
+
+def _best(cells: Cells) -> BulkWeights:
     """Let the weights on this machine compete, untrained, on held-out data of some cells.
 
     Raises
@@ -32,29 +43,45 @@ def best_weights(cells: Cells) -> BulkWeights:
     ValueError
         If none of them knows the genes.
     """
-    few = cells.for_training(None, _N_CELLS)
-    rows = np.unique(np.linspace(0, len(few.names) - 1, _N_CELLS).astype(int))
-    few = replace(
-        few,
-        counts=few.counts[rows],
-        batches=few.batches[rows],
-        names=few.names[rows],
-        sample=None,
-    )
+    with local_seed(0):  # what comes is as with the weights named
+        few = _some(cells.for_training(None, _N_CELLS))
     scores: dict[str, float] = {}
     for name in read_registry():
-        weights = load_weights(name) if info(name)["local"] else None
-        with suppress(ValueError):  # of another species
-            if weights is None or not matches_of(weights, cells.genes).n_matched:
-                continue
+        if not info(name)["local"]:
+            continue
+        weights = load_weights(name)
+        try:
+            matches_of(weights, few.genes)
+        except ValueError:  # of another species
+            continue
+        with local_seed(0):  # the same data are held out for all
             model = trained_model(few, weights, None, {}, {"max_epochs": 0, "accelerator": "cpu"})
-            scores[name] = float(np.nan_to_num(model.held_out_["deviance_explained"]))
+        scores[name] = float(np.nan_to_num(model.held_out_["deviance_explained"]))
     if not scores:
         raise ValueError(
-            "bulk='auto': none of the weights on this machine knows these genes. Give your own "
-            "bulk samples, or bulk=None to impute without."
+            "bulk='auto': none of the weights on this machine know these genes "
+            f"({listed(few.genes, 3)}). Give symbols or Ensembl ids in adata.var_names, or your "
+            "own bulk samples as bulk=; scdtl.pp.impute also takes bulk=None."
         )
+    told = ", ".join(f"{name!r} {100 * score:.2f} %" for name, score in scores.items())
     best = max(scores, key=lambda name: scores[name])
-    told = ", ".join(f"{name!r} explains {100 * score:.2f} %" for name, score in scores.items())
-    logger.info("bulk='auto': of the deviance of held-out data, untrained, %s.", told)
+    logger.info(
+        "bulk='auto': %r. Explained of the deviance of held-out data, before training: %s.",
+        best,
+        told,
+    )
     return load_weights(best)
+
+
+def _some(cells: Cells) -> Cells:
+    """At most 512 of them, whatever their order."""
+    keys = gene_keys(list(cells.genes))
+    n_batch = len(cells.batches.categories)
+    rows = sampled_cells(cells.counts, cells.batch_index, keys, 0, _N_CELLS, n_batch)
+    return replace(
+        cells,
+        counts=cells.counts[rows],
+        batches=cells.batches[rows],
+        names=cells.names[rows],
+        sample=None,
+    )

@@ -15,9 +15,8 @@ from scdtl.data._counts import find_counts
 from scdtl.data._features import note_other_features
 from scdtl.data._noise_of import check_noise
 from scdtl.data._raw_counts import note_oddities
-from scdtl.model._bulk_weights import as_weights
 from scdtl.model._scales import check_scale
-from scdtl.pp._auto import AUTO, best_weights
+from scdtl.pp._auto import weights_for
 from scdtl.pp._layers import predict
 from scdtl.pp._limits import check_place
 from scdtl.pp._provenance import hashes_of_call, provenance, python_numbers, recorded, report
@@ -260,7 +259,7 @@ def impute(
     check_place(adata.shape, genes, n_dense, found.in_memory, adata.isbacked, copy, out, lazy)
     store = None if out is None else Store(out, adata, key_added)
     note_other_features(adata.var, is_gene)
-    features, names = adata.var_names, adata.var_names[is_gene]
+    features = adata.var_names
     cells, recognised = read_cells(adata, found, is_gene, layer, batch_key, batch_size)
     training = dict(
         max_epochs=max_epochs,
@@ -271,10 +270,7 @@ def impute(
     )
 
     with local_seed(random_state):
-        weights = None
-        if bulk is not None:
-            is_auto = isinstance(bulk, str) and bulk == AUTO
-            weights = best_weights(cells) if is_auto else as_weights(bulk, names, verbose)
+        weights = None if bulk is None else weights_for(bulk, cells, verbose)
         n_cells = training.get("max_training_cells", MAX_TRAINING_CELLS)
         sample = cells.for_training(weights, n_cells)
         note_oddities(sample.counts, recognised.noise)

@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from scdtl._constants import DEFAULT_KEY
 from scdtl._random import local_seed
-from scdtl.data._checks import check_names
+from scdtl.data._checks import check_input, check_list
 from scdtl.data._counts import find_counts
+from scdtl.data._features import genes_only
 from scdtl.data._raw_counts import listed
-from scdtl.model import SCDTL
-from scdtl.model._bulk_weights import as_weights
 from scdtl.model._transfer import matches_of
 from scdtl.model._unmeasured import Genes, Unmeasured
-from scdtl.pp._auto import AUTO, best_weights
+from scdtl.pp._auto import AUTO, weights_for
 from scdtl.pp._impute import impute
 from scdtl.pp._limits import check_memory
+from scdtl.pp._provenance import recorded
 from scdtl.pp._training import read_cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
+
+    from scipy.sparse import csr_matrix
 
     from scdtl.data._noise_of import Noise
-    from scdtl.model import BulkDAE
+    from scdtl.model import SCDTL, BulkDAE
     from scdtl.pretrained import BulkWeights
 
-_KEY = "scdtl"
+_BYTES_PER_VALUE = 4 * 4
 
 
 def impute_unmeasured(
@@ -63,22 +66,21 @@ def impute_unmeasured(
     adata
         Cells × genes with raw counts, in memory; stays as it is.
     genes
-        Genes to impute, as the weights name them; ``None`` for all that they know and the data
-        lack.
-    layer, noise, batch_key
+        Genes to impute, by symbol, Ensembl id, alias or ortholog, as the data name theirs;
+        ``None`` for all that the weights know and the data lack, by the weights' names.
+    layer, noise
         As in :func:`scdtl.pp.impute`.
     bulk
         As in :func:`scdtl.pp.impute`, but weights of version 0.1 do not know enough. ``"auto"``
         takes those of the weights on this machine that predict the measured genes best.
+    batch_key
+        As in :func:`scdtl.pp.impute`.
     scale
         ``"log1p"``: log1p of counts per 10,000 counts of all genes that bulk knows;
         ``"normalized"``: without the logarithm. The mean of a gene over all cells is that of bulk:
         compare cells, not genes.
-    max_epochs, batch_size, accelerator, random_state, model_kwargs, train_kwargs
+    max_epochs, batch_size, accelerator, random_state, verbose, model_kwargs, train_kwargs
         As in :func:`scdtl.pp.impute`.
-    verbose
-        Show progress bars; ``None`` does unless ``scdtl.settings.verbosity`` is above
-        ``"warning"``.
 
     Returns
     -------
@@ -98,8 +100,8 @@ def impute_unmeasured(
     Raises
     ------
     ValueError, TypeError, KeyError
-        As by :func:`scdtl.pp.impute`; or if the weights do not know a gene that is asked for, it
-        was measured, or the weights hold no co-expression.
+        As by :func:`scdtl.pp.impute`; or if a gene that is asked for was measured or is unknown to
+        the weights, or these hold no co-expression.
     MemoryError
         If the result would not fit into memory.
 
@@ -119,23 +121,30 @@ def impute_unmeasured(
     if scale not in ("log1p", "normalized"):
         raise ValueError(f"scale must be 'log1p' or 'normalized', not {scale!r}.")
     if bulk is None:
-        raise ValueError("bulk=None knows no genes but the measured ones: name weights.")
-    data = _counts_alone(adata, layer)
-    if isinstance(bulk, str) and bulk == AUTO:
-        weights = _best(data, layer, batch_key, noise, batch_size, random_state)
-    else:
-        weights = as_weights(bulk, adata.var_names, verbose)
-    position = _positions(weights, adata.var_names, genes)
-    check_memory(adata.n_obs, len(position), 4 * 3)
+        raise ValueError(
+            "bulk=None knows no genes but the measured ones: name weights, or leave it out."
+        )
+    params = recorded(impute_unmeasured, locals())
+    check_list(genes)
+    counts, _ = check_input(adata, layer=layer, batch_key=batch_key, noise=noise)
+    filled = np.diff(counts.indptr) > 0
+    if not filled.any():
+        raise ValueError("No cell has counts: nothing can be predicted from them.")
+    data = _counts_alone(adata, counts, batch_key)
+    every = np.ones(data.n_vars, dtype=bool)
+    found = find_counts(data, None, every, noise)
+    cells, _ = read_cells(data, found, every, None, batch_key, batch_size)
+    with local_seed(random_state):
+        weights = weights_for(bulk, cells, verbose)
+    position, names = _chosen(weights, cells.genes, genes)
+    check_memory(adata.n_obs, len(position), _BYTES_PER_VALUE)
 
     model = impute(
         data,
-        layer=layer,
         noise=noise,
         bulk=weights,
         batch_key=batch_key,
-        key_added=_KEY,
-        genes=list(adata.var_names[:1]),  # the layer is not needed
+        genes=[cells.genes[0]],  # the layer is not needed
         max_epochs=max_epochs,
         batch_size=batch_size,
         accelerator=accelerator,
@@ -145,73 +154,68 @@ def impute_unmeasured(
         model_kwargs=model_kwargs,
         train_kwargs=train_kwargs,
     )
-    assert isinstance(model, SCDTL)  # for the type checker
-    wanted, unmeasured = Genes.of(weights, position), Unmeasured(model, weights)
-    log_ratios = unmeasured.log_ratios(wanted)
+    wanted, unmeasured = Genes.of(weights, position), Unmeasured(cast("SCDTL", model), weights)
+    log_ratios = unmeasured.log_ratios(wanted)[filled]
     expected_r = unmeasured.expected_r(wanted, log_ratios)
-    values = np.float32(1e4) * wanted.rates(log_ratios)
-    var = pd.DataFrame(
-        {
-            "ensembl_id": [weights.ensembl_ids[i] for i in position],
-            "expected_r": expected_r,
-        },
-        index=[weights.genes[i] for i in position],
-    )
+    values = np.zeros((len(filled), len(names)), dtype=np.float32)  # of cells without counts
+    values[filled] = np.float32(1e4) * wanted.rates(log_ratios)
+    ensembl_ids = [weights.ensembl_ids[i] for i in position]
     result = AnnData(
-        np.log1p(values) if scale == "log1p" else values,
-        obs=adata.obs.copy(),
-        var=var,
-        obsm={key: value.copy() for key, value in adata.obsm.items()},
+        np.log1p(values, out=values) if scale == "log1p" else values,
+        var=pd.DataFrame({"ensembl_id": ensembl_ids, "expected_r": expected_r}, index=names),
     )
-    entry = data.uns[_KEY]
-    entry["params"] |= {"scale": scale, "genes": list(var.index)}
-    if isinstance(bulk, str | Path):
-        entry["params"]["bulk"] = str(bulk)
-    result.uns[_KEY] = entry
+    result.obs = adata.obs.copy()  # not above, where anndata minds repeated names of cells
+    for key, value in adata.obsm.items():
+        result.obsm[key] = value.copy()
+    result.uns[DEFAULT_KEY] = data.uns[DEFAULT_KEY] | {"params": params}
     return result
 
 
-def _best(
-    adata: AnnData,
-    layer: str | None,
-    batch_key: str | None,
-    noise: Noise,
-    batch_size: int,
-    random_state: int,
-) -> BulkWeights:
-    is_gene = check_names(adata, layer=layer, batch_key=batch_key, key_added=_KEY, genes=None)
-    found = find_counts(adata, layer, is_gene, noise)
-    cells, _ = read_cells(adata, found, is_gene, layer, batch_key, batch_size)
-    with local_seed(random_state):
-        return best_weights(cells)
+def _counts_alone(adata: AnnData, counts: csr_matrix, batch_key: str | None) -> AnnData:
+    """Counts and batches in an AnnData of their own, that results may be written to."""
+    data = AnnData(counts, var=pd.DataFrame(index=genes_only(adata).var_names))
+    data.obs = adata.obs[[] if batch_key is None else [batch_key]].copy()
+    return data
 
 
-def _counts_alone(adata: AnnData, layer: str | None) -> AnnData:
-    """The same counts in an AnnData of its own, that results may be written to."""
-    layers = {layer: adata.layers[layer]} if layer in adata.layers else {}
-    counts = adata.X if layer is None else None
-    return AnnData(counts, obs=adata.obs.copy(), var=adata.var.copy(), layers=layers)
-
-
-def _positions(
+def _chosen(
     weights: BulkWeights, measured: pd.Index, genes: Sequence[str] | None
-) -> np.ndarray:
-    """Positions of the genes wanted among those of the weights."""
+) -> tuple[np.ndarray, list[str]]:
+    """Genes wanted: their positions among those of the weights, and their names."""
     if not weights.n_components:
         raise ValueError(
             f"The weights {weights.name!r} hold no co-expression, as those of version 0.1: take "
-            "bulk='human' or 'mouse', or export your BulkDAE again."
+            "bulk='human' or bulk='mouse', or train your BulkDAE again."
         )
-    of_data = matches_of(weights, measured).position
-    if genes is None:
-        return np.setdiff1d(np.arange(len(weights.genes)), of_data)
-    place = {name: i for i, name in enumerate(weights.genes)}
-    if unknown := [name for name in genes if name not in place]:
+    try:
+        of_data = matches_of(weights, measured).position
+    except ValueError as error:
         raise ValueError(
-            f"The weights {weights.name!r} do not know {listed(unknown)}: choose among "
-            "scdtl.pretrained.load_weights(...).genes."
+            f"The weights {weights.name!r} know hardly any of the measured genes "
+            f"({listed(measured, 3)}): give symbols or Ensembl ids in adata.var_names, and "
+            "weights of the same species as bulk=."
+        ) from error
+    if genes is None:
+        position = np.setdiff1d(np.arange(len(weights.genes)), of_data)
+        if not len(position):
+            raise ValueError(
+                f"All genes that the weights {weights.name!r} know were measured: "
+                "scdtl.pp.impute imputes them."
+            )
+        return position, [weights.genes[i] for i in position]
+    # Beside the measured genes, which tell of what species the names are.
+    matches = matches_of(weights, [*measured, *genes])
+    position, kind = matches.position[len(measured) :], matches.kind[len(measured) :]
+    is_measured = np.isin(position, of_data[of_data >= 0]) | (kind == "duplicate")
+    names = np.array(genes, dtype=object)
+    if is_measured.any():
+        raise ValueError(
+            f"{listed(names[is_measured])} were measured, or named twice: leave them out here; "
+            "scdtl.pp.impute imputes measured genes."
         )
-    position = np.array([place[name] for name in genes], dtype=int)
-    if both := [name for name, i in zip(genes, position, strict=True) if i in set(of_data)]:
-        raise ValueError(f"{listed(both)} were measured: impute them with scdtl.pp.impute.")
-    return position
+    if (position < 0).any():
+        raise ValueError(
+            f"The weights {weights.name!r} do not know {listed(names[position < 0])}: leave them "
+            "out, or leave out genes= for all that they know."
+        )
+    return position, list(names)
