@@ -21,14 +21,18 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import anndata as ad
 import numpy as np
 import pandas as pd
 import scanpy as sc
-import scdtl
 from _data import UMI_DATASETS, draw_cells, keep_detected_genes, read_counts
+
+import scdtl
 from scdtl.pretrained import load_weights, match_genes
+
+if TYPE_CHECKING:
+    import anndata as ad
 
 MOUSE = ("mouse_spleen_mca",)
 SPATIAL = ("sp_starmap_v1", "sp_starmap_mpfc", "ref_mop10x_dot")
