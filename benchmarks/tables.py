@@ -14,6 +14,7 @@ from pathlib import Path
 
 import _entry_tables
 import _tables
+import _unmeasured_table
 import pandas as pd
 from _figure import draw
 from _scale_figure import draw as draw_scale
@@ -28,6 +29,7 @@ WRITERS = {
     "transfer": _tables.transfer,
     "masking": _entry_tables.masking,
     "reads": _entry_tables.reads,
+    "unmeasured": _unmeasured_table.unmeasured,
     "clustering": _tables.clustering,
     "agreement": _tables.agreement,
     "false_signals": _tables.false_signals,
