@@ -66,6 +66,7 @@ def test_version_is_printed():
     [
         ["--help"],
         ["impute", "--help"],
+        ["unmeasured", "--help"],
         ["evaluate", "--help"],
         ["demo", "--help"],
         ["weights", "--help"],
