@@ -93,6 +93,8 @@ class CoExpression(nn.Module):
 
     def forward(self, deviation: torch.Tensor) -> torch.Tensor:
         """Log-ratios of cells × genes."""
+        if not self.solve.any():
+            return torch.zeros_like(deviation)
         with_own = deviation @ self.loadings @ self.solve @ self.loadings.T
         return (with_own - self.leverage * deviation) / (1 - self.leverage)
 
