@@ -8,7 +8,6 @@ import torch
 
 from scdtl._constants import REGISTRY_KEYS
 from scdtl.noise import Tally
-from scdtl.noise._multinomial import LOG_ZERO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +26,8 @@ _DAE_BESIDE_CO_EXPRESSION = 0.5  # both say much the same
 def calibrate(module: SCDTLModule, split: HeldOutSplitter, fit_scale: bool) -> None:
     """Fit the noise, and for a network that was not trained one factor for all log-ratios."""
     if fit_scale:
-        log_ratios, _, *others = _judged(module, split)
+        by_networks, by_co_expression, *others = _judged(module, split)
+        log_ratios = by_networks + by_co_expression
         module.log_ratio_scale.fill_(module.noise.best_scale(log_ratios, *others))
     module.noise.fit(_scores(module, split))
 
@@ -79,13 +79,12 @@ def settle_bulk(module: SCDTLModule, split: HeldOutSplitter) -> bool:
     is kept.
     """
     module.eval()
-    measured = (module.log_mean > LOG_ZERO).any(0)
-    noise = _sum_of_squares(module, split) / max(int(measured.sum()), 1)
-    module.co_expression.regress_on(measured, noise)
-    log_ratios, by_co_expression, log_mean, held_out = _judged(module, split)
-    both = log_ratios - (1 - _DAE_BESIDE_CO_EXPRESSION) * (log_ratios - by_co_expression)
+    noise = _sum_of_squares(module, split) / max(int(module.has_counts.sum()), 1)
+    module.co_expression.regress_on(module.has_counts, noise)
+    by_networks, by_co_expression, log_mean, held_out = _judged(module, split)
+    both = _DAE_BESIDE_CO_EXPRESSION * by_networks + by_co_expression
     gain_of_both = _gain(module, both, log_mean, held_out)
-    gain_alone = _gain(module, log_ratios - by_co_expression, log_mean, held_out)
+    gain_alone = _gain(module, by_networks, log_mean, held_out)
     can_be_told = len(held_out) >= _MIN_CELLS_TO_JUDGE
     if can_be_told and gain_of_both <= gain_alone:
         module.co_expression.clear()
@@ -140,14 +139,14 @@ def _scores_of_all(
 
 
 def _judged(module: SCDTLModule, split: HeldOutSplitter) -> tuple[torch.Tensor, ...]:
-    """Log-ratios, the part of co-expression, log mean profile and held-out data of some cells."""
+    """Of some cells log-ratios of networks and co-expression, log mean profile, held-out data."""
     parts = []
     for minibatch in split.judgement_dataloader():
         counts, held_out, batch = _on_device(module, minibatch)
-        log_ratios = module.log_ratios(counts, batch, batch)
-        by_co_expression = module.co_expression(module.deviation(counts, batch))
-        log_mean = module.batch_log_mean(batch).expand_as(log_ratios)
-        parts.append((log_ratios, by_co_expression, log_mean, held_out))
+        deviation = module.deviation(counts, batch)
+        log_mean = module.batch_log_mean(batch).expand_as(deviation)
+        by_networks = module.by_networks(deviation, batch)
+        parts.append((by_networks, module.co_expression(deviation), log_mean, held_out))
     return tuple(torch.cat(part) for part in zip(*parts, strict=True))
 
 

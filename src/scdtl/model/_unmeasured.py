@@ -14,7 +14,6 @@ from scdtl.data._cell_order import sampled_cells
 from scdtl.model._transfer import matches_of
 from scdtl.module._co_expression import ridge_inverse
 from scdtl.module._dae import CP10K
-from scdtl.noise._multinomial import LOG_ZERO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from scdtl.model import SCDTL
     from scdtl.pretrained import BulkWeights
 
-_RIDGE = 3.0
+_RIDGE = 3.0  # times the components' mean square
 _N_FOLDS = 5
 _MAX_CELLS = 2_000  # that folds are hidden from
 _MIN_GENES = 20
@@ -75,8 +74,7 @@ class Unmeasured:
         matched = matches_of(weights, model.get_var_names()).position[
             module.gene_order.cpu().numpy()
         ]
-        has_counts = (module.log_mean > LOG_ZERO).any(0).cpu().numpy()
-        self.columns = np.flatnonzero((matched >= 0) & has_counts)
+        self.columns = np.flatnonzero((matched >= 0) & module.has_counts.cpu().numpy())
         self.measured = Genes.of(weights, matched[self.columns])
         self.some = sampled_cells(
             self.counts,
@@ -163,7 +161,8 @@ class Unmeasured:
         """Log-ratios of genes as some of the measured ones tell them, centred on their mean."""
         module = self.predictor.module
         loadings = torch.from_numpy(self.measured.loadings[shown])
-        regression = loadings @ ridge_inverse(loadings, _RIDGE)
+        size = float(loadings.square().sum(0).mean().clamp(min=1e-12))
+        regression = loadings @ ridge_inverse(loadings, _RIDGE * size)
         hidden = torch.zeros(module.log_mean.shape[1], dtype=torch.bool, device=module.device)
         hidden[self.columns[~shown]] = True
         components = []

@@ -79,9 +79,7 @@ class CoExpression(nn.Module):
 
     def regress_on(self, measured: torch.Tensor, noise: float) -> None:
         """Fit the regression on the genes that are measured, with that variance of the noise."""
-        loadings = self.loadings[measured]
-        size = loadings.square().sum(0).mean().clamp(min=1e-12)
-        self.solve.copy_(ridge_inverse(loadings, RIDGE * max(noise, 1e-6) / float(size)))
+        self.solve.copy_(ridge_inverse(self.loadings[measured], RIDGE * max(noise, 1e-6)))
         of_own = (self.loadings @ self.solve * self.loadings).sum(1)
         self.leverage.copy_(of_own * measured)  # genes that were not measured add nothing
 
@@ -100,7 +98,7 @@ class CoExpression(nn.Module):
 
 
 def ridge_inverse(loadings: torch.Tensor, ridge: float) -> torch.Tensor:
-    """Inverse of the components' inner products, with a ridge relative to their mean square."""
+    """Inverse of the components' inner products plus the ridge."""
     inner = (loadings.T @ loadings).double()
-    inner.diagonal().add_(ridge * inner.diagonal().mean().clamp(min=1e-12))
+    inner.diagonal().add_(ridge)
     return torch.linalg.inv(inner).to(loadings.dtype)

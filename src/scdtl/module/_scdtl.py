@@ -85,9 +85,14 @@ class SCDTLModule(BaseModuleClass):
         self.register_buffer("log_ratio_scale", torch.ones(()))
         self.register_buffer("bulk_latents", torch.zeros(N_BULK_LATENTS, n_latent))
 
+    @property
+    def has_counts(self) -> torch.Tensor:
+        """For each gene whether some batch has counts of it."""
+        return (self.log_mean > LOG_ZERO).any(0)
+
     def start_without_bulk(self) -> None:
         """Draw the DAE's first weights, once the mean profile is known."""
-        self.dae.draw(max(1, int((self.log_mean > LOG_ZERO).any(0).sum())))
+        self.dae.draw(max(1, int(self.has_counts.sum())))
         self.co_expression.clear()
         self.bulk_latents.zero_()
         self.start_others()
@@ -200,12 +205,16 @@ class SCDTLModule(BaseModuleClass):
     def log_ratios(
         self, counts: torch.Tensor, batch_index: torch.Tensor, as_batch: torch.Tensor
     ) -> torch.Tensor:
-        """Log-ratios, the mean over all networks; batches as in :meth:`predicted`."""
+        """Log-ratios of networks and co-expression; batches as in :meth:`predicted`."""
         deviation = self.deviation(counts, batch_index)
+        return self.by_networks(deviation, as_batch) + self.co_expression(deviation)
+
+    def by_networks(self, deviation: torch.Tensor, as_batch: torch.Tensor) -> torch.Tensor:
+        """Log-ratios without co-expression, the mean over all networks."""
         total = torch.zeros_like(deviation)
         for network in (self, *self.others):
             total += _decoded(network, **_encoded(network, deviation), batch_index=as_batch)
-        return total / (1 + len(self.others)) + self.co_expression(deviation)
+        return total / (1 + len(self.others))
 
     def predicted(
         self,
