@@ -28,7 +28,6 @@ import torch
 
 import scdtl
 from scdtl._constants import DEFAULT_BULK
-from scdtl.genes import orthologs
 
 HERE = Path(__file__).parent
 LENGTH_NORMALISED = ("TPM", "FPKM", "RPKM")
@@ -38,22 +37,15 @@ KINDS = ("tissue", "sorted", "cell_line", "pseudobulk")
 
 
 def read_tables(folders: list[Path], release: dict[str, Any]) -> dict[str, ad.AnnData]:
-    """Read the tables of a release, sorted by name: those it lists, or all of its species.
-
-    Tables of the other species of a release come under the names of its own.
-    """
+    """Read the tables of a release, sorted by name: all of its species, of the kinds it lists."""
     paths = {path.stem: path for folder in folders for path in folder.glob("*.h5ad")}
     species = release["species"]
     chosen = {}
-    for name in sorted(release.get("tables", paths)):
+    for name in sorted(paths):
         table = ad.read_h5ad(paths[name])
-        of = table.uns["bulk"]["species"]
-        if kind_of(table) not in release.get("kinds", KINDS):
-            continue
-        if of == species:
+        is_of_species = table.uns["bulk"]["species"] == species
+        if is_of_species and kind_of(table) in release.get("kinds", KINDS):
             chosen[name] = table
-        elif of in release.get("orthologs_of", []):
-            chosen[name] = through_orthologs(table, of, species)
     if not chosen:
         raise SystemExit(f"There is no .h5ad table of species {species!r} in {folders}.")
     return chosen
@@ -68,17 +60,6 @@ def gene_table(folders: list[Path], species: str) -> pd.DataFrame:
 def kind_of(table: ad.AnnData) -> str:
     """What the samples of a table are."""
     return str(table.obs["kind"].iloc[0]) if "kind" in table.obs else "tissue"
-
-
-def through_orthologs(table: ad.AnnData, source: str, target: str) -> ad.AnnData:
-    """The genes of a table that have one one-to-one ortholog, under its symbol."""
-    known = orthologs(source, target)
-    found = [known.get(gene, frozenset()) for gene in table.var_names]
-    symbols = pd.Series([next(iter(one)).symbol if len(one) == 1 else "" for one in found])
-    kept = ((symbols != "") & ~symbols.duplicated(keep=False)).to_numpy()
-    renamed = table[:, kept].copy()
-    renamed.var_names = symbols[kept].to_numpy()
-    return renamed
 
 
 def unit_of(table: ad.AnnData) -> np.ndarray:

@@ -56,6 +56,16 @@ def dense(matrix: Any, name: str = "bulk.X") -> np.ndarray:
         raise TypeError(f"{name} holds values that are not numbers: {error}.") from error
 
 
+def shared_genes(expression: np.ndarray) -> np.ndarray:
+    """For each gene whether all samples measured it; all genes if these are silent in a sample.
+
+    Proportions are of them: a study without the most abundant genes would raise its others.
+    """
+    shared = ~np.isnan(expression).any(0)
+    is_enough = (expression[:, shared] > 0).any(1).all()
+    return shared if is_enough else np.ones_like(shared)
+
+
 def check_bulk(adata: AnnData, layer: str | None) -> None:
     """Refuse bulk samples on which no network can be trained."""
     check_names(adata)

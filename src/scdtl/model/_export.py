@@ -8,7 +8,7 @@ import torch
 
 from scdtl.data._gene_order import order_by_similarity
 from scdtl.model._bulk_samples import gene_names
-from scdtl.module._co_expression import co_expression_loadings
+from scdtl.model._loadings import co_expression_loadings
 from scdtl.module._scdtl import N_BULK_LATENTS
 from scdtl.pretrained import BulkWeights
 from scdtl.pretrained._safetensors import sha256_of

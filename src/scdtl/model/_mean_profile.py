@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from scdtl.model._bulk_samples import shared_genes
 from scdtl.noise._multinomial import LOG_ZERO
 
 if TYPE_CHECKING:
@@ -19,18 +20,13 @@ _FLOOR = 1e-8
 def log_mean_of_samples(expression: np.ndarray) -> torch.Tensor:
     """Log of the mean proportion of each gene over the bulk samples that measured it.
 
-    Proportions are of the genes that all samples measured: a study without the most abundant
-    ones would raise the others.
-
     Parameters
     ----------
     expression
         Samples × genes on a linear scale; NaN where a gene was not measured.
     """
-    total = expression.sum(axis=1, keepdims=True, where=~np.isnan(expression).any(0))
-    if not total.all():
-        total = np.nansum(expression, axis=1, keepdims=True)
-    proportions = expression / total
+    shared = shared_genes(expression)
+    proportions = expression / np.nansum(expression, axis=1, keepdims=True, where=shared)
     n_measured = np.maximum((~np.isnan(proportions)).sum(0), 1)
     mean = np.nansum(proportions, axis=0) / n_measured
     return torch.from_numpy(np.log(mean / mean.sum() + _FLOOR).astype(np.float32))

@@ -45,7 +45,7 @@ def _best(cells: Cells) -> BulkWeights:
     """
     with local_seed(0):  # what comes is as with the weights named
         few = _some(cells.for_training(None, _N_CELLS))
-    scores: dict[str, float] = {}
+    scored: list[tuple[float, BulkWeights]] = []
     for name in read_registry():
         if not info(name)["local"]:
             continue
@@ -56,21 +56,21 @@ def _best(cells: Cells) -> BulkWeights:
             continue
         with local_seed(0):  # the same data are held out for all
             model = trained_model(few, weights, None, {}, {"max_epochs": 0, "accelerator": "cpu"})
-        scores[name] = float(np.nan_to_num(model.held_out_["deviance_explained"]))
-    if not scores:
+        scored.append((float(np.nan_to_num(model.held_out_["deviance_explained"])), weights))
+    if not scored:
         raise ValueError(
             "bulk='auto': none of the weights on this machine know these genes "
             f"({listed(few.genes, 3)}). Give symbols or Ensembl ids in adata.var_names, or your "
             "own bulk samples as bulk=; scdtl.pp.impute also takes bulk=None."
         )
-    told = ", ".join(f"{name!r} {100 * score:.2f} %" for name, score in scores.items())
-    best = max(scores, key=lambda name: scores[name])
+    told = ", ".join(f"{weights.name!r} {100 * score:.2f} %" for score, weights in scored)
+    _, best = max(scored, key=lambda pair: pair[0])
     logger.info(
         "bulk='auto': %r. Explained of the deviance of held-out data, before training: %s.",
-        best,
+        best.name,
         told,
     )
-    return load_weights(best)
+    return best
 
 
 def _some(cells: Cells) -> Cells:
