@@ -299,6 +299,7 @@ def test_a_mouse_panel_may_ask_by_its_own_names_whichever_weights_are_taken(real
     ("genes", "options", "error", "message"),
     [
         (None, {"scale": "counts"}, ValueError, "scale must be 'log1p' or 'normalized'"),
+        (None, {"batch_size": 0}, ValueError, "batch_size must be a whole number, 1 or more"),
         (None, {"bulk": None}, ValueError, "knows no genes but the measured ones: name weights"),
         (None, {"noise": "bad"}, ValueError, "noise='bad' is unknown"),
         (None, {"layer": "nowhere"}, KeyError, "layer 'nowhere' is not in adata.layers"),

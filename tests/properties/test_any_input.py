@@ -171,9 +171,9 @@ def odd_options(draw, adata):
         "library_size": [0, 1e4, -1, np.nan, np.inf, "5", [7.0] * adata.n_obs, [1.0] * 99, []],
         "key_added": ["same", "X", "a/b", "", None, 3, "note", "old"],
         "genes": [[], ["other"], "same", [0], [None], list(adata.var_names), adata.var_names[0]],
-        "max_epochs": [-1, np.int64(0), True],
-        "batch_size": [np.int64(3)],
-        "random_state": [2**32, np.int64(3)],
+        "max_epochs": [-1, 1.5, "1", np.int64(0), True],
+        "batch_size": [0, -1, 1.5, "64", None, np.int64(3)],
+        "random_state": [-1, 2**32, 2**70, 1.5, "0", None, np.int64(3)],
         "bulk": ["martian", "", 5, ["human"], {}, Path("nowhere"), Path("."), b"human"],
     }
     names = draw(st.lists(st.sampled_from(list(values)), min_size=1, max_size=2, unique=True))

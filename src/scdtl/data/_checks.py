@@ -56,6 +56,18 @@ def check_names(
     return of_genes
 
 
+def check_numbers(*, random_state: int, batch_size: int, max_epochs: int | None) -> None:
+    """Refuse invalid numbers for training."""
+    numbers = {"random_state": (random_state, 0), "batch_size": (batch_size, 1)}
+    if max_epochs is not None:
+        numbers["max_epochs"] = (max_epochs, 0)
+    for name, (number, least) in numbers.items():
+        if not isinstance(number, int) or number < least:
+            raise ValueError(f"{name} must be a whole number, {least} or more; got {number!r}.")
+    if random_state >= 2**64:
+        raise ValueError(f"random_state must be below 2**64; got {random_state!r}.")
+
+
 def check_anndata(
     adata: AnnData, *, may_be_backed: bool = False, may_be_view: bool = True
 ) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from scdtl._compat import check_one_device
 from scdtl._constants import DEFAULT_BULK, DEFAULT_KEY, LAYER_ENDINGS
 from scdtl._random import local_seed
-from scdtl.data._checks import check_names
+from scdtl.data._checks import check_names, check_numbers
 from scdtl.data._counts import find_counts
 from scdtl.data._features import note_other_features
 from scdtl.data._noise_of import check_noise
@@ -249,6 +249,7 @@ def impute(
         may_be_backed=True,
         may_be_view=copy,
     )
+    check_numbers(random_state=random_state, batch_size=batch_size, max_epochs=max_epochs)
     check_one_device(devices, train_kwargs.get("strategy"))
     sizes = check_scale(
         scale, replace, library_size, return_std, false_zero_rate, adata.n_obs, dropout_threshold

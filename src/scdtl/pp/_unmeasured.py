@@ -10,7 +10,7 @@ from anndata import AnnData
 
 from scdtl._constants import DEFAULT_KEY
 from scdtl._random import local_seed
-from scdtl.data._checks import check_input, check_list
+from scdtl.data._checks import check_input, check_list, check_numbers
 from scdtl.data._counts import find_counts
 from scdtl.data._features import genes_only
 from scdtl.data._raw_counts import listed
@@ -19,7 +19,7 @@ from scdtl.model._unmeasured import Genes, Unmeasured
 from scdtl.pp._auto import AUTO, weights_for
 from scdtl.pp._impute import impute
 from scdtl.pp._limits import check_memory
-from scdtl.pp._provenance import recorded
+from scdtl.pp._provenance import python_numbers, recorded
 from scdtl.pp._training import read_cells
 
 if TYPE_CHECKING:
@@ -124,8 +124,12 @@ def impute_unmeasured(
         raise ValueError(
             "bulk=None knows no genes but the measured ones: name weights, or leave it out."
         )
+    max_epochs, batch_size, random_state = map(
+        python_numbers, (max_epochs, batch_size, random_state)
+    )
     params = recorded(impute_unmeasured, locals())
     check_list(genes)
+    check_numbers(random_state=random_state, batch_size=batch_size, max_epochs=max_epochs)
     counts, _ = check_input(adata, layer=layer, batch_key=batch_key, noise=noise)
     filled = np.diff(counts.indptr) > 0
     if not filled.any():
