@@ -14,6 +14,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, s
 from sklearn.neighbors import NearestNeighbors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from _peers import Imputed
@@ -26,6 +27,8 @@ PCS, LATENT = "PCA", "latent"
 
 _N_GENES, _N_PCS, _N_NEIGHBOURS = 2_000, 30, 15
 _RESOLUTIONS = np.linspace(0.2, 1.6, 8)
+_SEARCHED = 0.001, 5.0
+_MAX_BISECTIONS = 15
 
 
 def labelled_cells(folder: Path, name: str) -> ad.AnnData:
@@ -77,22 +80,45 @@ def label_scores(cells: FloatArray, labels: NDArray[np.str_], seed: int) -> Row:
 
 
 def _leiden_scores(cells: FloatArray, labels: NDArray[np.str_], seed: int) -> Row:
-    """ARI, NMI and number of clusters, means over resolutions, and the highest ARI of them."""
+    """ARI, NMI and number of clusters, means over resolutions, and two further ARI."""
     graph = ad.AnnData(cells)
     sc.pp.neighbors(graph, n_neighbors=_N_NEIGHBOURS, use_rep="X", random_state=seed)
-    clusters = []
-    for resolution in _RESOLUTIONS:
+
+    def leiden(resolution: float) -> NDArray[np.str_]:
         sc.tl.leiden(
             graph, resolution, flavor="igraph", n_iterations=2, directed=False, random_state=seed
         )
-        clusters.append(graph.obs["leiden"].to_numpy())
+        return graph.obs["leiden"].to_numpy()
+
+    clusters = [leiden(resolution) for resolution in _RESOLUTIONS]
     ari = [adjusted_rand_score(labels, c) for c in clusters]
+    as_many = clusters_of_number(leiden, len(np.unique(labels)))
     return {
+        "equal_ari": float(adjusted_rand_score(labels, as_many)),
+        "equal_clusters": len(np.unique(as_many)),
         "ari": float(np.mean(ari)),
         "best_ari": float(np.max(ari)),
         "nmi": float(np.mean([normalized_mutual_info_score(labels, c) for c in clusters])),
         "clusters": float(np.mean([len(np.unique(c)) for c in clusters])),
     }
+
+
+def clusters_of_number(
+    cluster: Callable[[float], NDArray[np.str_]], number: int
+) -> NDArray[np.str_]:
+    """Clusters, as many as asked for or as near as bisection of the resolution comes."""
+    low, high = _SEARCHED
+    best, distance = np.zeros(0, dtype=str), np.inf
+    for _ in range(_MAX_BISECTIONS):
+        resolution = np.sqrt(low * high)
+        clusters = cluster(resolution)
+        n_clusters = len(np.unique(clusters))
+        if abs(n_clusters - number) < distance:
+            best, distance = clusters, abs(n_clusters - number)
+        if n_clusters == number:
+            break
+        low, high = (resolution, high) if n_clusters < number else (low, resolution)
+    return best
 
 
 def knn_accuracy(cells: FloatArray, labels: NDArray[np.str_]) -> float:

@@ -60,6 +60,7 @@ GAMED = (" × 1e-6", " ^ 1.3")
 LABEL_SCORES = {
     "ari": "ARI of Leiden clusters, mean over resolutions",
     "nmi": "NMI of Leiden clusters, mean over resolutions",
+    "equal_ari": "ARI at as many clusters as labels",
     "best_ari": "ARI at the best resolution, chosen with the labels in view",
     "knn_accuracy": "Accuracy of 15 neighbours",
     "silhouette": "Silhouette of the labels",

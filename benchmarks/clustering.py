@@ -11,6 +11,8 @@ latent. The method "observed" is PCA of the raw counts.
 ari, nmi      of Leiden clusters on the graph of 15 neighbours, mean over resolutions 0.2, 0.4,
               ..., 1.6
 best_ari      the highest of these, by a resolution chosen with the labels in view
+equal_ari     at the resolution that gives as many clusters as there are labels, found by bisection
+              (equal_clusters, where no resolution gives exactly as many)
 clusters      how many there are, mean over resolutions
 knn_accuracy  share of cells whose label is the most frequent one among their 15 nearest cells
 silhouette    of the labels
