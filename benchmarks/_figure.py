@@ -1,11 +1,12 @@
-"""The figure of `accuracy.py`: a dot for each line, one panel for each score and data set."""
+"""The figure of `accuracy.py`: what each method gains over the mean profile with posterior."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
-from _tables import DATASETS, METHODS, OWN, SCORES
+from _summary_tables import POSTERIOR, SHOWN
+from _tables import COLOURS, METHODS, OWN
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -15,71 +16,62 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-BLUE, VERMILLION = "#0072B2", "#D55E00"  # apart for every kind of colour vision (Okabe and Ito)
-PUBLISHED = {"marker": "o", "facecolor": "white", "edgecolor": BLUE}
-POSTERIOR = {"marker": "o", "facecolor": BLUE, "edgecolor": BLUE}
-SCDTL = {"marker": "D", "facecolor": VERMILLION, "edgecolor": VERMILLION}
-STYLES = {
-    "peer as published": PUBLISHED,
-    "peer with the same posterior": POSTERIOR,
-    "scdtl": SCDTL,
-}
-FIGURE_SCORES = ["gene_d2", "poisson_score"]
+PANELS = {"all": "All cells", "100": "100 cells"}
+STYLE = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
+LEFT, RIGHT = -0.05, 0.03  # beyond, to the left, an arrow
+DOT = {"marker": "o", "ls": "", "color": "0.3"}
 
 
 def draw(rows: pd.DataFrame, path: Path) -> None:
-    """Write the figure: scores and numbers of cells from top to bottom, data sets in columns."""
-    datasets = list(dict.fromkeys(rows["dataset"]))
-    panels = [(s, n) for s in FIGURE_SCORES for n in dict.fromkeys(rows["cells"].astype(str))]
-    methods = [method for method in METHODS if method in set(rows["method"])]
-    with mpl.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}):
-        height = 0.7 + len(panels) * (0.6 + 0.15 * len(methods))
-        figure = Figure(figsize=(1.9 + 1.6 * len(datasets), height), layout="constrained")
-        grid = figure.subplots(len(panels), len(datasets), sharey=True, squeeze=False)
-        for row, (score, n_cells) in zip(grid, panels, strict=True):
-            for axes, dataset in zip(row, datasets, strict=True):
-                chosen = (rows["dataset"] == dataset) & (rows["cells"].astype(str) == n_cells)
-                means = rows[chosen].groupby(["method", "line"], sort=False)[score].mean()
-                _panel(axes, means, methods)
-            cells = "all cells" if n_cells == "all" else f"{n_cells} cells"
-            title = f"{SCORES[score]}, {cells}"
-            row[0].text(0, 1.2, title, transform=row[0].transAxes, fontweight="bold")
-            for axes, dataset in zip(row, datasets, strict=True):
-                axes.set_title(DATASETS.get(dataset, dataset), fontsize="medium")
-        figure.legend(handles=_legend(), loc="outside lower center", ncols=4, frameon=False)
-        figure.savefig(path, dpi=160)
+    """Write the figure: narrow, so that its type can be read on a phone."""
+    methods = [method for method in SHOWN if method in set(rows["method"])]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(4.8, 3.6), layout="constrained")
+        panels = figure.subplots(1, len(PANELS), sharey=True)
+        for axes, (n_cells, title) in zip(panels, PANELS.items(), strict=True):
+            _panel(axes, gains(rows[rows["cells"] == n_cells]), methods)
+            axes.set_title(title, fontsize="medium")
+        figure.suptitle("Gene D² gained over the mean profile with posterior", fontsize=10)
+        figure.legend(handles=_legend(), loc="outside lower center", ncols=2, frameon=False)
+        figure.savefig(path, dpi=200)
+
+
+def gains(rows: pd.DataFrame) -> pd.DataFrame:
+    """Lines × data sets: gene D² less that of the mean profile with posterior."""
+    means = rows.pivot_table(index=["method", "line"], columns="dataset", values="gene_d2")
+    return means - means.loc[("mean", POSTERIOR)]
+
+
+def _panel(axes: Axes, gains: pd.DataFrame, methods: list[str]) -> None:
+    """Data sets as small dots, their mean as a large one; open circles without posterior."""
+    for y, method in enumerate(reversed(methods)):
+        colour = COLOURS[method]
+        for line, by_dataset in gains.loc[method].iterrows():
+            mean = by_dataset.mean()
+            if method not in OWN and line != POSTERIOR:
+                _dot(axes, mean, y, facecolor="white", edgecolor=colour)
+                continue
+            axes.scatter(
+                by_dataset.clip(LEFT), [y] * len(by_dataset), s=9, color=colour, alpha=0.5
+            )
+            shape = "D" if method in OWN else "o"
+            _dot(axes, mean, y, marker=shape, facecolor=colour, edgecolor=colour)
+    axes.axvline(0, color="0.5", linewidth=1, zorder=0)
+    axes.set_xlim(LEFT - 0.004, RIGHT)
+    axes.set_xticks([-0.04, 0, 0.02], ["−0.04", "0", "0.02"])
+    axes.set_yticks(range(len(methods)), [METHODS[method] for method in reversed(methods)])
+    axes.tick_params(axis="y", length=0)
+
+
+def _dot(axes: Axes, value: float, y: int, marker: str = "o", **colours: str) -> None:
+    marker = marker if value > LEFT else "<"
+    axes.scatter(max(value, LEFT), y, s=48, marker=marker, zorder=3, clip_on=False, **colours)
 
 
 def _legend() -> list[Line2D]:
-    entries = [
-        (label, style["marker"], style["facecolor"], style["edgecolor"])
-        for label, style in STYLES.items()
-    ]
-    entries.append(("peer as published, off the axis", "<", BLUE, BLUE))
     return [
-        Line2D([], [], ls="", ms=5, label=label, marker=marker, mfc=face, mec=edge)
-        for label, marker, face, edge in entries
+        Line2D([], [], ms=7, label="with posterior", **DOT),
+        Line2D([], [], ms=7, mfc="white", label="as published", **DOT),
+        Line2D([], [], ms=3, alpha=0.5, label="one data set", **DOT),
+        Line2D([], [], ms=7, label="off the axis", **(DOT | {"marker": "<"})),
     ]
-
-
-def _panel(axes: Axes, means: pd.Series, methods: list[str]) -> None:
-    """One dot for each line; the axis is chosen for lines with a posterior."""
-    with_posterior = means[[line != "as published" for _, line in means.index]]
-    low, high = with_posterior.min(), with_posterior.max()
-    margin = max(0.12 * (high - low), 0.002)
-    left = low - 4 * margin
-    for (method, line), value in means.items():
-        style = SCDTL if method in OWN else PUBLISHED if line == "as published" else POSTERIOR
-        y = len(methods) - 1 - methods.index(method)
-        if value < left:
-            axes.scatter(left, y, s=12, marker="<", color=BLUE, clip_on=False, zorder=3)
-        else:
-            axes.scatter(value, y, s=22, linewidth=1, zorder=3, **style)
-    if "scdtl" in methods:
-        axes.axvline(means["scdtl"].iloc[0], color=VERMILLION, linewidth=0.8, zorder=1)
-    axes.set_xlim(left, max(high, means.max()) + margin)
-    axes.set_ylim(-0.6, len(methods) - 0.4)
-    axes.set_yticks(range(len(methods)), [METHODS[method] for method in reversed(methods)])
-    axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(3))
-    axes.grid(axis="y", color="0.9", linewidth=0.6)
-    axes.tick_params(axis="y", length=0)

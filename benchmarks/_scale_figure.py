@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
-from _tables import SCALE_METHODS
+from _cost_tables import SCALE_METHODS
+from _figure import STYLE
+from _tables import COLOURS
 from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
@@ -13,34 +15,45 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-# Colours that are apart for every kind of colour vision (Okabe and Ito).
-COLOURS = ("#D55E00", "#D55E00", "#E69F00", "#E69F00", "#0072B2", "#009E73", "#CC79A7")
-DASHED = ("zero-shot", "store-zero")
-MEASURES = {"seconds": ("Time", "s", 1), "peak_mb": ("Peak memory", "GiB", 1024)}
+# scdtl in four ways has one colour, and its own line and marker for each.
+WAYS = {
+    "zero-shot": {"ls": ":", "marker": "o"},
+    "scdtl": {"ls": "-", "marker": "o"},
+    "store-zero": {"ls": ":", "marker": "s"},
+    "store": {"ls": "-", "marker": "s"},
+}
+PEER = {"ls": "-", "marker": "o"}
+MEASURES = {"seconds": ("Time (s)", 1), "peak_mb": ("Peak memory (GiB)", 1024)}
 
 
 def draw(rows: pd.DataFrame, path: Path) -> None:
     """Write the figure: both axes logarithmic, so that a line of slope 1 is linear growth."""
+    rows = rows.astype({"cells": int})
     genes = [n for n, some in rows.groupby("genes") if some["cells"].nunique() > 1]
-    with mpl.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}):
-        figure = Figure(figsize=(3.6 * len(genes), 5.2), layout="constrained")
-        grid = figure.subplots(len(MEASURES), len(genes), sharex="col", squeeze=False)
-        for line, (measure, (name, unit, factor)) in zip(grid, MEASURES.items(), strict=True):
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(2.5 * len(genes), 6.2), layout="constrained")
+        grid = figure.subplots(
+            len(MEASURES), len(genes), sharex="col", sharey="row", squeeze=False
+        )
+        for line, (measure, (name, factor)) in zip(grid, MEASURES.items(), strict=True):
             for axes, n_genes in zip(line, genes, strict=True):
-                for (method, label), colour in zip(SCALE_METHODS.items(), COLOURS, strict=True):
+                for method, label in SCALE_METHODS.items():
                     some = rows[(rows["genes"] == n_genes) & (rows["method"] == method)]
                     medians = some.groupby("cells")[measure].median().dropna() / factor
-                    style = {"color": colour, "ls": "--" if method in DASHED else "-"}
+                    style = WAYS.get(method, PEER)
+                    colour = COLOURS["scdtl" if method in WAYS else method]
                     if len(medians):
-                        axes.plot(medians.index, medians, marker="o", ms=4, label=label, **style)
-                axes.set(xscale="log", yscale="log", ylabel=f"{name} ({unit})")
-                axes.set_title(f"{n_genes:,} genes")
+                        axes.plot(medians.index, medians, ms=5, color=colour, label=label, **style)
+                axes.set(xscale="log", yscale="log")
+            line[0].set_ylabel(name)
+        for axes, n_genes in zip(grid[0], genes, strict=True):
+            axes.set_title(f"{n_genes:,} genes", fontsize="medium")
         for axes in grid[-1]:
             axes.set_xlabel("Cells")
         handles = {}
         for axes in grid.ravel():
             handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
         figure.legend(
-            handles.values(), handles.keys(), loc="outside lower center", ncols=3, frameon=False
+            handles.values(), handles.keys(), loc="outside lower center", ncols=2, frameon=False
         )
-        figure.savefig(path, dpi=160)
+        figure.savefig(path, dpi=200)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from _tables import as_markdown
+from _tables import as_markdown, named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +24,7 @@ COLUMNS = {
 
 def unmeasured(rows: pd.DataFrame) -> str:
     """Means over draws of the cells, a row a data set, and the mean of the human UMI sets."""
-    by_set = rows.astype({"cells": int}).groupby("dataset", sort=False)
+    by_set = named(rows).astype({"cells": int}).groupby("dataset", sort=False)
     means = by_set[list(COLUMNS)].mean()
     human = means[(by_set["bulk"].first() == "human").to_numpy()]
     means.loc["mean of the human sets"] = human.mean()

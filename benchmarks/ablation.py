@@ -26,7 +26,7 @@ import sys
 import pandas as pd
 from _data import HELD_OUT, add_split_arguments, split
 from _report import Results
-from _tables import ablation
+from _umi_tables import ablation
 from _variants import FULL, VARIANTS
 
 

@@ -30,10 +30,10 @@ from pathlib import Path
 
 import pandas as pd
 from _agreement import PANELS, with_bulk, with_markers
+from _cell_tables import agreement
 from _peers import DEFAULT_METHODS, METHODS
 from _report import Results, installed
 from _scores import BULK, MARKERS
-from _tables import agreement
 
 LABELLED_UMI = ("pbmc_sorted_10x", "mixology_5cl_celseq2", "jurkat_293t_10x")
 

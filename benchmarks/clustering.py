@@ -27,11 +27,11 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+from _cell_tables import clustering
 from _clusters import draw_labelled_cells, labelled_cells
 from _peers import DEFAULT_METHODS, METHODS
 from _report import Results, installed
 from _scores import LABELS
-from _tables import clustering
 
 LABELLED = (
     "mixology_5cl_celseq2",

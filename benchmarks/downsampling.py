@@ -22,7 +22,7 @@ import pandas as pd
 from _data import REFERENCE, downsampled
 from _peers import DEFAULT_METHODS, METHODS
 from _report import Results, installed
-from _tables import downsampling as table
+from _umi_tables import downsampling as table
 
 
 def parse_arguments() -> argparse.Namespace:

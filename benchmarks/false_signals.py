@@ -29,9 +29,9 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import scanpy as sc
+from _cell_tables import false_signals as table
 from _known_truth import IN_FIRST, cases
 from _peers import METHODS
-from _tables import false_signals as table
 from scipy import sparse, stats
 
 import scdtl

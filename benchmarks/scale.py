@@ -29,9 +29,9 @@ from pathlib import Path
 import anndata as ad
 import numpy as np
 import pandas as pd
+from _cost_tables import scale as scale_table
 from _job import can_run, peak_mb
 from _peers import METHODS
-from _tables import scale as scale_table
 from scipy import sparse
 
 PEERS = ("magic", "alra", "scvi-30")

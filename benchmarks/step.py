@@ -28,7 +28,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import torch
-from _tables import step as step_table
+from _cost_tables import step as step_table
 from _variants import WithoutUNet
 from lightning.pytorch.callbacks import Callback
 from scipy import sparse

@@ -33,8 +33,8 @@ import numpy as np
 import pandas as pd
 from _data import HELD_OUT, UMI_DATASETS, split
 from _posterior import posterior
-from _tables import transfer
 from _transfers import MODELS
+from _umi_tables import transfer
 
 import scdtl
 from scdtl import metrics

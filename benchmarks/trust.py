@@ -26,6 +26,7 @@ from pathlib import Path
 import anndata as ad
 import numpy as np
 import pandas as pd
+from _cell_tables import trust as table
 from _data import (
     HELD_OUT,
     UMI_DATASETS,
@@ -35,7 +36,6 @@ from _data import (
 )
 from _peers import METHODS
 from _posterior import rescale
-from _tables import trust as table
 from scipy import stats
 
 import scdtl
@@ -183,7 +183,7 @@ def main() -> int:
             for part, rows in tables.items():
                 path = arguments.out.with_name(f"{arguments.out.name}_{part}.csv")
                 pd.DataFrame(rows).to_csv(path, index=False)
-    print(table({part: pd.DataFrame(rows) for part, rows in tables.items()}))
+    print(table(**{part: pd.DataFrame(rows) for part, rows in tables.items()}))
     return 0
 
 

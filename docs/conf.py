@@ -61,7 +61,7 @@ nitpicky = True
 suppress_warnings = ["config.cache"]  # a setting below is a function
 exclude_patterns = [
     "_build",
-    "benchmarks/*.md",  # parts of benchmarks.md
+    "benchmarks/*.md",  # parts of the pages of benchmarks
     "generated/commands.md",  # a part of command_line.md
     "generated/gallery.md",  # a part of tutorials.md
     "generated/tutorials.md",  # a part of index.md
