@@ -2,18 +2,22 @@
 
     python benchmarks/all.py DATA_FOLDER READS_FOLDER BULK_FOLDER SPATIAL_FOLDER
 
-Results go to `docs/_static/benchmarks`. This takes many hours on two cores; each script can be
-run alone, on a part of the data.
+The folders hold one `.h5ad` file per data set: `README.md` beside this file lists them, with their
+accession numbers, where each matrix was taken from, and what was done to it. Results go to
+`docs/_static/benchmarks`. This takes many hours on two cores; each script can be run alone, on a
+part of the data.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
+DATA = HERE / "README.md"
 OUT = HERE.parent / "docs" / "_static" / "benchmarks"
 ON_CELLS = (
     "accuracy",
@@ -24,27 +28,45 @@ ON_CELLS = (
     "ablation",
     "transfer",
 )
+FOLDERS = {
+    "data_folder": "with counts in X",
+    "reads_folder": "with reads in X",
+    "bulk_folder": "of bulk tables",
+    "spatial_folder": "of targeted panels",
+}
+
+
+def missing(folders: dict[str, Path]) -> list[Path]:
+    """Files that README.md lists and that are not there."""
+    _, *parts = re.split(r"^`(\w+_FOLDER)`", DATA.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    listed = [
+        folders[name] / f"{file}.h5ad"
+        for name, text in zip(parts[::2], parts[1::2], strict=True)
+        for file in re.findall(r"^\| `(\w+)` \|", text, flags=re.MULTILINE)
+    ]
+    return [path for path in listed if not path.is_file()]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", help="folder of .h5ad files with counts in X")
-    parser.add_argument("reads_folder", help="folder of .h5ad files with reads in X")
-    parser.add_argument("bulk_folder", help="folder of .h5ad files of bulk tables")
-    parser.add_argument("spatial_folder", help="folder of .h5ad files of targeted panels")
+    for name, what in FOLDERS.items():
+        parser.add_argument(name, type=Path, help=f"folder of .h5ad files {what}")
     arguments = parser.parse_args()
+    lacking = missing({name.upper(): folder for name, folder in vars(arguments).items()})
+    if lacking:
+        parser.error(f"there is no {', '.join(map(str, lacking))}: see {DATA}")
     OUT.mkdir(parents=True, exist_ok=True)
-    commands = [[name, arguments.folder, "--out", f"{OUT}/{name}.csv"] for name in ON_CELLS]
-    reads = ["reads", arguments.folder, arguments.reads_folder]
-    agreement = ["agreement", arguments.folder, arguments.bulk_folder]
-    unmeasured = ["unmeasured", arguments.folder, "--spatial", arguments.spatial_folder]
+    commands = [[name, arguments.data_folder, "--out", f"{OUT}/{name}.csv"] for name in ON_CELLS]
+    reads = ["reads", arguments.data_folder, arguments.reads_folder]
+    agreement = ["agreement", arguments.data_folder, arguments.bulk_folder]
+    unmeasured = ["unmeasured", arguments.data_folder, "--spatial", arguments.spatial_folder]
     commands += [
         [*reads, "--out", f"{OUT}/reads.csv"],
         [*agreement, "--out", f"{OUT}/agreement.csv"],
         [*unmeasured, "--out", f"{OUT}/unmeasured.csv"],
-        ["trust", arguments.folder, "--out", f"{OUT}/trust"],
+        ["trust", arguments.data_folder, "--out", f"{OUT}/trust"],
         ["step", "--out", f"{OUT}/step.csv"],
         ["scale", "--out", f"{OUT}/scale.csv"],
         ["tables"],

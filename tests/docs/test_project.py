@@ -126,6 +126,23 @@ def test_tutorials_open_in_colab(path: Path, project: dict[str, Any]) -> None:
     assert f"git+{source}" in "".join(cells[1]["source"])
 
 
+def test_placeholders_are_listed_for_whoever_publishes(project: dict[str, Any]) -> None:
+    """In docs/contributing.md, with each file that has to be changed."""
+    text = (ROOT / "docs" / "contributing.md").read_text(encoding="utf-8")
+    listed = text[text.index("### Before the first release") :]
+    held = [project["urls"]["Source"], project["urls"]["Documentation"], *_people(project)]
+    patterns = ("*.md", "*.cff", "*.toml", "LICENSE", "conda/*", "docs/*.md", "docs/*.py",
+                "docs/ecosystem/*", "weights/*.md", "benchmarks/*", "src/**/*.py")  # fmt: skip
+    for path in (path for pattern in patterns for path in ROOT.glob(pattern) if path.is_file()):
+        name = path.relative_to(ROOT).as_posix()
+        if any(word in path.read_text(encoding="utf-8") for word in held):
+            assert f"`{name}`" in listed or name == "docs/contributing.md", name
+
+
+def _people(project: dict[str, Any]) -> list[str]:
+    return [person["name"] for person in project["authors"]]
+
+
 def test_addresses_are_those_of_the_project(project: dict[str, Any]) -> None:
     """They are placeholders until the first release; docs/contributing.md says what to change."""
     urls = project["urls"]
