@@ -42,7 +42,7 @@ def masking(rows: pd.DataFrame) -> str:
         by_dataset = measured.groupby([*LINE, "masked", "dataset"], sort=False)[score].mean()
         by_dataset = by_dataset.unstack("dataset")
         # A method that failed on a data set has no mean to compare.
-        means = by_dataset.mean(axis=1, skipna=False).unstack("masked")
+        means = by_dataset.mean(axis=1, skipna=False).unstack("masked").sort_index(axis=1)
         means = means.loc[
             list(measured[LINE].drop_duplicates().itertuples(index=False, name=None))
         ]

@@ -26,7 +26,7 @@ def draw(rows: pd.DataFrame, path: Path) -> None:
     """Write the figure: narrow, so that its type can be read on a phone."""
     methods = [method for method in SHOWN if method in set(rows["method"])]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(4.8, 3.6), layout="constrained")
+        figure = Figure(figsize=(4.3, 3.4), layout="constrained")
         panels = figure.subplots(1, len(PANELS), sharey=True)
         for axes, (n_cells, title) in zip(panels, PANELS.items(), strict=True):
             _panel(axes, gains(rows[rows["cells"] == n_cells]), methods)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from _claims import CLAIMS
@@ -37,7 +38,7 @@ def write(root: Path, rows: Mapping[str, pd.DataFrame]) -> list[str]:
         said += [(page, *about) for about in _statements(new)]
     unused = CLAIMS.keys() - {name for _, _, names in said for name in names}
     problems += [f"no page says {name}" for name in sorted(unused)]
-    table = _as_table(said)
+    table = _as_tables(said)
     (root / "docs" / "benchmarks" / "claims.md").write_text(table, encoding="utf-8")
     return problems
 
@@ -83,12 +84,16 @@ def _plain(sentence: str) -> str:
     return text.lstrip("-: ").replace("|", "/")
 
 
-def _as_table(said: list[tuple[str, str, list[str]]]) -> str:
-    lines = ["| page | what it says | files | how it is computed |", "| --- | --- | --- | --- |"]
-    for page, sentence, names in said:
-        known = [CLAIMS[name] for name in names if name in CLAIMS]
-        csvs = dict.fromkeys(csv for f in known for csv in inspect.signature(f).parameters)
-        how = "; ".join(dict.fromkeys((f.__doc__ or "").rstrip(".") for f in known))
-        files = ", ".join(f"`{csv}.csv`" for csv in csvs)
-        lines.append(f"| `{page}` | {sentence} | {files} | {how} |")
-    return "\n".join(lines) + "\n"
+def _as_tables(said: list[tuple[str, str, list[str]]]) -> str:
+    """One table for each page."""
+    parts = []
+    for page, lines in groupby(said, key=lambda line: line[0]):
+        rows = ["| what it says | files | how it is computed |", "| --- | --- | --- |"]
+        for _, sentence, names in lines:
+            known = [CLAIMS[name] for name in names if name in CLAIMS]
+            csvs = dict.fromkeys(csv for f in known for csv in inspect.signature(f).parameters)
+            how = "; ".join(dict.fromkeys((f.__doc__ or "").rstrip(".") for f in known))
+            files = ", ".join(f"`{csv}.csv`" for csv in csvs)
+            rows.append(f"| {sentence} | {files} | {how} |")
+        parts += [f"**{page}**", "\n".join(rows)]
+    return "\n\n".join(parts) + "\n"

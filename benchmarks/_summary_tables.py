@@ -29,7 +29,7 @@ def umis(accuracy: pd.DataFrame, downsampling: pd.DataFrame) -> str:
     whole = accuracy[accuracy["cells"] == "all"]
     columns = {
         **_with_and_without_posterior(whole),
-        "gene r with deep counts": of_methods(downsampling, "gene_r", POSTERIOR),
+        "r, deep": of_methods(downsampling, "gene_r", POSTERIOR),
     }
     return _table(columns, UMI_METHODS)
 
@@ -40,7 +40,7 @@ def few_cells(accuracy: pd.DataFrame, unmeasured: pd.DataFrame) -> str:
     human = unmeasured[unmeasured["bulk"] == "human"].groupby("dataset")["median_r"].mean()
     columns = {
         **_with_and_without_posterior(few),
-        "r of unmeasured genes": pd.Series({"scdtl": human.mean()}),
+        "r, unmeasured": pd.Series({"scdtl": human.mean()}),
     }
     return _table(columns, UMI_METHODS)
 
@@ -51,17 +51,15 @@ def dropouts(masking: pd.DataFrame, reads: pd.DataFrame) -> str:
     hidden, pairs = (reads[reads["part"] == part] for part in ("hidden", "pairs"))
     others = {"line": PUBLISHED, "own": "other genes alone"}
     columns = {
-        "UMIs: RMSE of masked values": of_methods(
+        "masked, RMSE": of_methods(
             masked, "rmse", "zero-truncated", own="zero-truncated"
         ).combine_first(of_methods(masked, "rmse", "non-zero entries")),
-        "UMIs: AUC of masked zeros": of_methods(
-            masked, "auc", "zero-truncated", own="zero-truncated"
-        ),
-        "reads: r of hidden entries": of_methods(hidden, "r", **others),
-        "reads: AUC of dropouts": of_methods(hidden, "auc", **others).combine_first(
+        "masked, AUC": of_methods(masked, "auc", "zero-truncated", own="zero-truncated"),
+        "hidden, r": of_methods(hidden, "r", **others),
+        "hidden, AUC": of_methods(hidden, "auc", **others).combine_first(
             of_methods(hidden, "auc", "no values")
         ),
-        "reads: r with deep counts": of_methods(pairs, "r", "observed values kept").combine_first(
+        "r, deep": of_methods(pairs, "r", "observed values kept").combine_first(
             of_methods(pairs[pairs["method"] == "observed"], "r", PUBLISHED)
         ),
     }
@@ -77,11 +75,14 @@ def of_methods(rows: pd.DataFrame, score: str, line: str, own: str = "own poster
 
 
 def _with_and_without_posterior(rows: pd.DataFrame) -> dict[str, pd.Series]:
-    names = {"gene_d2": "gene D²", "poisson_score": "Poisson score"}
+    names = {
+        "gene_d2": ("gene D²", "gene D² + posterior"),
+        "poisson_score": ("Poisson", "Poisson + posterior"),
+    }
     return {
-        f"{name}{suffix}": of_methods(rows, score, line)
-        for score, name in names.items()
-        for line, suffix in ((PUBLISHED, ""), (POSTERIOR, ", with posterior"))
+        name: of_methods(rows, score, line)
+        for score, columns in names.items()
+        for line, name in zip((PUBLISHED, POSTERIOR), columns, strict=True)
     }
 
 
