@@ -33,9 +33,9 @@ def copy(root: Path, tmp_path: Path) -> Path:
 
 
 def write_tables(root: Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    script = [sys.executable, root / "benchmarks" / "tables.py"]
-    arguments = ["--root", folder, "--no-figures"]
-    return subprocess.run([*script, *arguments], capture_output=True, text=True, check=False)
+    command = [sys.executable, str(root / "benchmarks" / "tables.py"), "--no-figures"]
+    command += ["--root", str(folder)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def pages(folder: Path) -> dict[str, str]:
