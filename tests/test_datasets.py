@@ -1,12 +1,19 @@
-"""Tests of the data sets that need no download."""
+"""Tests of the data sets: those of this machine, and those fetched from a real server on it."""
 
 from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 from scipy.sparse import csr_matrix, isspmatrix_csr
 
 import scdtl.datasets as datasets
+from scdtl.pretrained import _fetch, _registry, clear_cache
 
 
 def test_pbmc68k_counts_are_integers_of_real_cells():
@@ -77,3 +84,73 @@ def test_toy_bulk_labels_studies_and_tissues():
     assert bulk.shape == (30, 40)
     assert {"study", "tissue"} <= set(bulk.obs)
     assert np.array_equal(bulk.X.data, np.rint(bulk.X.data))
+
+
+# Fetched: toy cells stand for them
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        """Say nothing."""
+
+
+@pytest.fixture(params=["mouse_spleen", "brain_reads"])
+def released(request, tmp_path, monkeypatch):
+    """Name and file of a data set that is nowhere to be found yet."""
+    path = tmp_path / "released" / f"{request.param}.h5ad"
+    path.parent.mkdir()
+    datasets.toy().write_h5ad(path)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setitem(_registry.DATA, request.param, sha256)
+    monkeypatch.setenv("SCDTL_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.delenv("SCDTL_BASE_URL", raising=False)
+    monkeypatch.delenv("SCDTL_OFFLINE", raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(_fetch, "RETRIES", 0)
+    return request.param, path
+
+
+@pytest.fixture
+def _server(released, monkeypatch):
+    handler = partial(Quiet, directory=released[1].parent)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        monkeypatch.setenv("SCDTL_BASE_URL", f"http://127.0.0.1:{server.server_port}")
+        yield
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.usefixtures("_server")
+def test_data_are_downloaded_once(released):
+    name, path = released
+    fetch = getattr(datasets, name)
+    assert (fetch().X != datasets.toy().X).nnz == 0
+    path.unlink()
+    assert (fetch().X != datasets.toy().X).nnz == 0
+
+
+@pytest.mark.usefixtures("_server")
+def test_data_with_another_hash_are_refused_and_not_kept(released, tmp_path):
+    name, path = released
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(ValueError, match=f"Cannot get the data set '{name}'.*hash"):
+        getattr(datasets, name)()
+    assert not list((tmp_path / "cache").rglob("*.h5ad"))
+
+
+def test_without_data_the_error_says_what_to_do_and_that_works(released, monkeypatch):
+    name, path = released
+    with pytest.raises(FileNotFoundError, match=f"a folder or https address that holds {name}.h5"):
+        getattr(datasets, name)()
+    monkeypatch.setenv("SCDTL_BASE_URL", str(path.parent))
+    assert getattr(datasets, name)().shape == (60, 40)
+
+
+@pytest.mark.usefixtures("_server")
+def test_clear_cache_deletes_data_too(released, tmp_path):
+    getattr(datasets, released[0])()
+    assert os.listdir(tmp_path / "cache")
+    clear_cache()
+    assert not os.listdir(tmp_path / "cache")

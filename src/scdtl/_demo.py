@@ -1,4 +1,4 @@
-"""The demo: real counts imputed, scored on held-out molecules, clustered and drawn."""
+"""The demo: few and shallow cells imputed, judged by molecules that were taken from them."""
 
 from __future__ import annotations
 
@@ -16,32 +16,50 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from scdtl.tl import Evaluation
 
 logger = logging.getLogger("scdtl")
 
-MARKERS = ("CD3D", "CD3E")
-"""Two genes of one protein complex, hence of the same cells."""
+N_CELLS, HELD_OUT, SEED = 100, 2 / 3, 0
+
+KINDS = {
+    "T": ("CD4+", "CD8+"),
+    "NK": ("CD56+",),
+    "B": ("CD19+",),
+    "Mono-\ncytes": ("CD14+",),
+    "Den-\ndritic": ("Dendritic",),
+}
+MARKERS = ("CD3D", "CD3E", "IL32", "NKG7", "GNLY", "CD79A", "MS4A1", "LYZ", "CST3", "FCER1A")
+"""Genes whose cells are known, in the order of the kinds."""
 
 
 def run_demo(out_dir: Path) -> pd.DataFrame:
-    """Write ``pbmc68k_imputed.h5ad`` and ``demo.png`` of real blood cells; return the scores."""
-    from scdtl.datasets import pbmc68k_counts
-    from scdtl.pp import impute
+    """Write ``pbmc68k_imputed.h5ad`` and ``demo.png``, say what was gained; return the scores."""
+    from scdtl.tl import evaluate
+    from scdtl.tl.peers import load
 
     out_dir.mkdir(parents=True, exist_ok=True)
-    adata = pbmc68k_counts()
+    deep = _cells()
+    others = ["observed", "mean profile", "knn smoothing", "magic"]
+    installed = [name for name in others if load(name).is_installed]
     with _one_thread():
-        logger.info("scoring on held-out molecules of %d cells × %d genes", *adata.shape)
-        scores = _scores(adata)
-        logger.info("imputing all molecules")
-        impute(adata, verbose=False)
-    logger.info("clustering the imputed layer")
-    _embed_raw(adata)
-    _cluster(adata)
-    adata.write_h5ad(out_dir / "pbmc68k_imputed.h5ad")
-    _draw(adata, scores).savefig(out_dir / "demo.png", dpi=150)
-    print(scores.to_string(float_format="{:.3f}".format, na_rep="-"))
-    print(f"wrote {out_dir / 'pbmc68k_imputed.h5ad'} and {out_dir / 'demo.png'}")
+        logger.info("comparing methods on held-out molecules of %d × %d", *deep.shape)
+        evaluation = evaluate(
+            deep,
+            methods=[*installed, _without_bulk, "scdtl"],
+            held_out_fraction=HELD_OUT,
+            random_state=SEED,
+            verbose=False,
+        )
+        logger.info("imputing")
+        shallow = _imputed(deep)
+    scores = _scores(evaluation)
+    shallow.write_h5ad(out_dir / "pbmc68k_imputed.h5ad")
+    _draw(shallow, scores).savefig(out_dir / "demo.png", dpi=150)
+    print(_words(shallow, evaluation, scores))
+    print(f"\nWrote {out_dir / 'pbmc68k_imputed.h5ad'} and {out_dir / 'demo.png'}.")
     return scores
 
 
@@ -58,87 +76,158 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(n_threads)
 
 
-def _scores(adata: AnnData) -> pd.DataFrame:
-    """Poisson score and mean gene D² on held-out molecules, one row per method."""
-    from scdtl.tl import evaluate
+def _cells() -> AnnData:
+    """Some cells at random, sorted by kind."""
+    from scdtl.datasets import pbmc68k_counts
 
-    names = {"observed": "raw counts", "mean profile": "mean profile", "scdtl": "scdtl"}
-    columns = {"poisson_score": "Poisson score", "gene_deviance_explained": "gene D²"}
-    scores = evaluate(adata, methods=list(names), verbose=False).scores
-    scores = scores.loc[list(names), list(columns)].rename_axis(None)
-    return scores.rename(index=names, columns=columns)
-
-
-def _embed_raw(adata: AnnData) -> None:
-    """UMAP of the log-normalised counts, to compare with."""
-    import scanpy as sc
-
-    raw = adata.copy()
-    sc.pp.normalize_total(raw, target_sum=1e4)
-    sc.pp.log1p(raw)
-    sc.pp.pca(raw)
-    sc.pp.neighbors(raw)
-    sc.tl.umap(raw)
-    adata.layers["log1p"] = raw.X
-    adata.obsm["X_umap_raw"] = raw.obsm["X_umap"]
+    cells = pbmc68k_counts()
+    chosen = np.random.default_rng(SEED).choice(cells.n_obs, N_CELLS, replace=False)
+    cells = cells[chosen].copy()
+    labels = cells.obs["bulk_labels"].astype(str)
+    cells.obs["kind"] = "other"
+    for kind, starts in KINDS.items():
+        cells.obs.loc[labels.str.startswith(starts), "kind"] = kind.replace("-\n", "")
+    order = [kind.replace("-\n", "") for kind in KINDS]
+    position = cells.obs["kind"].map({kind: at for at, kind in enumerate(order)})
+    return cells[np.argsort(position.fillna(len(order)).to_numpy(), kind="stable")].copy()
 
 
-def _cluster(adata: AnnData) -> None:
-    import scanpy as sc
+def _imputed(deep: AnnData) -> AnnData:
+    """The molecules that evaluate() shows the methods, imputed, and the held-out ones beside."""
+    from scdtl.pp import impute
+    from scdtl.tl._scores import Molecules
 
-    sc.pp.pca(adata, layer="scdtl")
-    sc.pp.neighbors(adata)
-    sc.tl.leiden(adata, flavor="igraph", n_iterations=2, directed=False)
-    sc.tl.umap(adata)
+    split = Molecules.split(deep.X, HELD_OUT, SEED)
+    shallow = deep.copy()
+    shallow.X, shallow.layers["held_out"] = split.kept, split.held_out
+    depth = np.asarray(split.held_out.sum(axis=1)).ravel().tolist()
+    # As the held-out molecules would look on average, to be compared with just these.
+    impute(shallow, scale="expected_log1p", library_size=depth, verbose=False)
+    return shallow
 
 
-def _draw(adata: AnnData, scores: pd.DataFrame) -> Figure:
+def _without_bulk(cells: AnnData) -> NDArray[np.floating]:
+    from scdtl.pp import impute
+
+    impute(cells, bulk=None, scale="counts", verbose=False)
+    return cells.layers["scdtl"]
+
+
+def _scores(evaluation: Evaluation) -> pd.DataFrame:
+    """Mean deviance explained and Poisson score; others with scdtl's posterior, as it helps."""
+    names = {
+        "observed": "raw counts",
+        "mean profile": "mean profile",
+        "mean profile + posterior": "mean profile + posterior",
+        "knn smoothing + posterior": "kNN smoothing + posterior",
+        "magic + posterior": "MAGIC + posterior",
+        "_without_bulk": "scdtl without bulk",
+        "scdtl": "scdtl",
+    }
+    columns = {
+        "gene_deviance_explained": "deviance explained",
+        "poisson_score": "Poisson score",
+    }
+    scores = evaluation.scores.loc[[name for name in names if name in evaluation.scores.index]]
+    return scores[list(columns)].rename_axis(None).rename(index=names, columns=columns)
+
+
+def _words(shallow: AnnData, evaluation: Evaluation, scores: pd.DataFrame) -> str:
+    """Better than what, by how much, for which genes, with bulk and without."""
+    explained = scores["deviance explained"]
+    others = explained.drop(["scdtl", "scdtl without bulk"])
+    genes = evaluation.genes["scdtl"].dropna().sort_values(ascending=False)
+    trusted = shallow.var["scdtl_trusted"].reindex(genes.index)
+    most = evaluation.genes["mean_count"].reindex(trusted.index[~trusted]).nlargest(5).index
+    depth = np.median(np.asarray(shallow.X.sum(axis=1)))
+    return f"""
+{shallow.n_obs} blood cells, {shallow.n_vars} genes. Every method saw a third of the molecules
+(some {depth:.0f} of a cell) and predicted the other two thirds.
+
+{scores.to_string(float_format="{:.3f}".format)}
+
+Deviance explained, mean over genes: 0 is as good as the gene's mean, below it is worse, 1 is
+perfect. Poisson score, all entries: 0 is the raw counts, 1 is perfect.
+
+Better than what?  scdtl explains {explained["scdtl"]:.1%}, the best of the others
+                   ({others.idxmax()}) {others.max():.1%}.
+What is bulk worth?  Without bulk it would be {explained["scdtl without bulk"]:.1%}.
+For which genes?  Best: {_list(genes.head(5))}.
+                  Worst: {_list(genes.tail(5)[::-1])}.
+Which to trust?  scdtl trusts {trusted.sum()} of {len(genes)} genes, judging by the third alone.
+                 {(genes[trusted] > 0).mean():.0%} of these are predicted better than by their mean
+                 and {(genes[~trusted] > 0).mean():.0%} of the others.
+                 Not trusted, of the most abundant: {", ".join(most)}."""
+
+
+def _list(genes: pd.Series) -> str:
+    return ", ".join(f"{name} {value:.2f}" for name, value in genes.items())
+
+
+def _draw(shallow: AnnData, scores: pd.DataFrame) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(13, 8), layout="constrained")
+    figure = Figure(figsize=(13, 6.5), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(2, 3)
-    _draw_cells(axes[0, 0], adata, adata.obsm["X_umap_raw"], "Raw: UMAP")
-    _draw_cells(axes[0, 1], adata, adata.obsm["X_umap"], "Imputed: UMAP")
-    for axis in axes[0, :2]:
-        axis.set(xticks=[], yticks=[], xlabel="UMAP1", ylabel="UMAP2")
-    axes[0, 2].axis("off")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    axes[0, 2].legend(
-        handles,
-        labels,
-        title="Published cell type",
-        loc="center left",
-        frameon=False,
-        markerscale=3,
-    )
-    for axis, layer, title in zip(axes[1], ("log1p", "scdtl"), ("Raw", "Imputed"), strict=False):
-        pair = np.column_stack([_column(adata, gene, layer) for gene in MARKERS])
-        _draw_cells(axis, adata, pair, f"{title}: two chains of CD3")
-        axis.set(xlabel=f"{MARKERS[0]} (log1p CP10k)", ylabel=f"{MARKERS[1]} (log1p CP10k)")
-    _draw_scores(axes[1, 2], scores["Poisson score"])
+    grid = figure.add_gridspec(2, 3, height_ratios=(1.5, 1))
+    panels = {
+        "Measured: a third of the molecules": _log1p(shallow, shallow.X),
+        "Imputed from these by scdtl": _markers(shallow, shallow.layers["scdtl"]),
+        "Truth: the other two thirds": _log1p(shallow, shallow.layers["held_out"]),
+    }
+    axes = [figure.add_subplot(grid[0, column]) for column in range(3)]
+    highest = max(values.max() for values in panels.values())
+    for axis, (title, values) in zip(axes, panels.items(), strict=True):
+        image = axis.imshow(values.T, aspect="auto", vmin=0, vmax=highest, interpolation="none")
+        axis.set(title=title, yticks=[])
+        _mark_kinds(axis, shallow.obs["kind"])
+    axes[0].set_yticks(range(len(MARKERS)), MARKERS, style="italic")
+    figure.colorbar(image, ax=axes, label="log1p of counts per 10,000", pad=0.01)
+    _draw_scores(figure.add_subplot(grid[1, :]), scores["deviance explained"].iloc[2:])
     return figure
 
 
-def _draw_cells(axis: Axes, adata: AnnData, positions: np.ndarray, title: str) -> None:
-    from matplotlib import color_sequences
+def _log1p(cells: AnnData, counts: object) -> NDArray[np.floating]:
+    """Counts of the markers, log-normalised by the library sizes of all genes."""
+    import scanpy as sc
+    from anndata import AnnData
 
-    labels = adata.obs["bulk_labels"]
-    for name, colour in zip(labels.cat.categories, color_sequences["tab10"], strict=False):
-        chosen = (labels == name).to_numpy()
-        horizontal, vertical = positions[chosen].T
-        axis.scatter(horizontal, vertical, s=6, color=colour, label=name, linewidths=0)
-    axis.set_title(title)
-
-
-def _column(adata: AnnData, gene: str, layer: str) -> np.ndarray:
-    return adata[:, gene].to_df(layer=layer)[gene].to_numpy()
+    normalised = AnnData(counts.copy(), var=cells.var[[]])  # type: ignore[attr-defined]
+    sc.pp.normalize_total(normalised, target_sum=1e4)
+    sc.pp.log1p(normalised)
+    return _markers(cells, normalised.X.toarray())
 
 
-def _draw_scores(axis: Axes, scores: pd.Series) -> None:
-    bars = axis.bar(scores.index, scores, color=["0.75", "0.5", "tab:blue"])
-    axis.bar_label(bars, fmt="%.3f")
-    axis.set(title="Held-out molecules predicted", ylabel="Poisson score (0 raw, 1 perfect)")
-    axis.margins(y=0.15)
+def _markers(cells: AnnData, values: NDArray[np.floating]) -> NDArray[np.floating]:
+    return values[:, cells.var_names.get_indexer(MARKERS)]
+
+
+def _mark_kinds(axis: Axes, kinds: pd.Series) -> None:
+    """Name the kinds below the cells, and part them by lines."""
+    edges, ticks, names = [], [], []
+    for name in KINDS:
+        at = np.flatnonzero(kinds == name.replace("-\n", ""))
+        edges.append(at[-1] + 0.5)
+        ticks.append(at.mean())
+        names.append(name)
+    for edge in edges:
+        axis.axvline(edge, color="white", linewidth=1)
+    axis.set_xticks(ticks, names)
+    axis.tick_params(length=0)
+
+
+def _draw_scores(axis: Axes, explained: pd.Series) -> None:
+    from scdtl.pl._axes import BLUE, GREY
+
+    colours = [BLUE if name.startswith("scdtl") else GREY for name in explained.index]
+    bars = axis.barh(explained.index, explained, color=colours)
+    axis.bar_label(bars, fmt="%.3f", padding=3)
+    axis.axvline(0, color="black", linewidth=0.8)
+    axis.invert_yaxis()
+    axis.margins(x=0.1)
+    axis.set(
+        title="How well the other two thirds are predicted",
+        xlabel="deviance explained, mean over genes (0: the gene's mean, 1: perfect)",
+    )
     axis.spines[["top", "right"]].set_visible(False)

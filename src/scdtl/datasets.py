@@ -1,4 +1,4 @@
-"""Data sets without a download: real counts from inside scanpy, and seeded toys."""
+"""Data sets: real counts from inside scanpy or fetched once, and seeded toys."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from scipy.sparse import csr_matrix
 
-__all__ = ["pbmc68k_counts", "toy", "toy_bulk"]
+__all__ = ["brain_reads", "mouse_spleen", "pbmc68k_counts", "toy", "toy_bulk"]
 
 _N_PROGRAMMES = 6
 
@@ -43,6 +43,69 @@ def pbmc68k_counts() -> AnnData:
         obs=pd.DataFrame({"bulk_labels": labels}, index=reduced.obs_names.copy()),
         var=pd.DataFrame(index=reduced.raw.var_names.copy()),
     )
+
+
+def mouse_spleen() -> AnnData:
+    """Fetch shallow counts of 1,970 cells of mouse spleen: the Mouse Cell Atlas, Microwell-seq.
+
+    15,768 genes, half of the cells with fewer than 700 molecules. None of these cells is in the
+    weights ``"mouse"``. The file (3 MB) is looked for, checked and cached as weights are
+    (:func:`scdtl.pretrained.fetch`).
+
+    Returns
+    -------
+    An AnnData with molecules in ``X`` (CSR, float32) and the authors' eleven cell types, which
+    they took from clusters, in ``obs["cell_type"]``. ``uns["source"]`` names the table.
+
+    Raises
+    ------
+    FileNotFoundError, ConnectionError, ValueError, OSError
+        If the file can't be had, as of :func:`scdtl.pretrained.fetch`.
+
+    Notes
+    -----
+    Han et al., Cell 172, 1091 (2018), in the copy of the repository
+    tanlabcode/SCRABBLE_PAPER, which states no licence; the atlas is open data.
+
+    Examples
+    --------
+    >>> import scdtl
+    >>> scdtl.datasets.mouse_spleen().shape  # doctest: +SKIP
+    (1970, 15768)
+    """
+    return _fetched("mouse_spleen")
+
+
+def brain_reads() -> AnnData:
+    """Fetch full-length reads of 466 cells of human brain: SMARTer on Fluidigm C1.
+
+    21,627 genes, half a million reads per cell, 80 % zeros. The file (7 MB) is looked for, checked
+    and cached as weights are (:func:`scdtl.pretrained.fetch`).
+
+    Returns
+    -------
+    An AnnData with read counts in ``X`` (CSR, float32). In ``obs``, ``"cell_type"`` has the
+    authors' nine types, which they took from clusters ("hybrid" look like two cells), and
+    ``"age"`` and ``"stage"`` (adult or fetal) are those of the donor. ``uns["source"]`` names the
+    table.
+
+    Raises
+    ------
+    FileNotFoundError, ConnectionError, ValueError, OSError
+        If the file can't be had, as of :func:`scdtl.pretrained.fetch`.
+
+    Notes
+    -----
+    Darmanis et al., PNAS 112, 7285 (2015), GSE67835, in the copy of the repository
+    numpde/sta426_deconvo, which states no licence; the data are public at GEO.
+
+    Examples
+    --------
+    >>> import scdtl
+    >>> scdtl.datasets.brain_reads().shape  # doctest: +SKIP
+    (466, 21627)
+    """
+    return _fetched("brain_reads")
 
 
 def toy(
@@ -143,6 +206,15 @@ def toy_bulk(n_samples: int = 30, n_vars: int = 40, seed: int = 0) -> AnnData:
         },
         prefix="SAMPLE",
     )
+
+
+def _fetched(name: str) -> AnnData:
+    import anndata
+
+    from scdtl.pretrained._fetch import fetch_file
+    from scdtl.pretrained._registry import data_sets
+
+    return anndata.read_h5ad(fetch_file(data_sets()[name]))
 
 
 def _counts_from_log(scaled: csr_matrix) -> csr_matrix:

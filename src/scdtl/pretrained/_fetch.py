@@ -1,4 +1,4 @@
-"""Finding released weights: on this machine or, by pooch, at an address that was set."""
+"""Finding released files: on this machine or, by pooch, at an address that was set."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ import pooch
 import requests
 
 from scdtl._settings import settings
-from scdtl.pretrained._registry import find, read_registry
+from scdtl.pretrained._registry import data_sets, find, read_registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scdtl.pretrained._registry import Entry
+    from scdtl.pretrained._registry import File
 
 logger = logging.getLogger(__name__)
 
@@ -76,30 +76,35 @@ def fetch(name: str, *, verbose: bool | None = None) -> Path:
     >>> scdtl.pretrained.fetch("human").name
     'human.safetensors'
     """
-    entry = find(name)
+    return fetch_file(find(name), verbose=verbose)
+
+
+def fetch_file(file: File, *, verbose: bool | None = None) -> Path:
+    """Return a local copy of a released file; the rest is as in :func:`fetch`."""
     if verbose is None:
         verbose = logger.isEnabledFor(logging.WARNING)
     try:
-        return _local(entry) or _download(entry, verbose)
+        return _local(file) or _download(file, verbose)
     except requests.RequestException as error:
-        raise ConnectionError(_explain(entry, error)) from error
+        raise ConnectionError(_explain(file, error)) from error
     except ValueError as error:
-        raise ValueError(_explain(entry, error)) from error
+        raise ValueError(_explain(file, error)) from error
     except OSError as error:
-        raise type(error)(_explain(entry, error)) from error
+        raise type(error)(_explain(file, error)) from error
 
 
 def clear_cache() -> None:
-    """Delete downloaded weights and leftovers of interrupted downloads from the cache.
+    """Delete downloaded weights, data sets and leftovers of interrupted downloads from the cache.
 
-    The release's folder is deleted too if it is then empty. Other files stay.
+    A release's folder is deleted too if it is then empty. Other files stay.
 
     Examples
     --------
     >>> import scdtl
     >>> scdtl.pretrained.clear_cache()
     """
-    paths = [cached_path(entry) for entry in read_registry().values()]
+    files: list[File] = [*read_registry().values(), *data_sets().values()]
+    paths = [cached_path(file) for file in files]
     for folder in {path.parent for path in paths}:
         paths += folder.glob(_TEMPORARY)
     for path in paths:
@@ -109,23 +114,23 @@ def clear_cache() -> None:
             folder.rmdir()
 
 
-def places(entry: Entry) -> list[Path]:
+def places(file: File) -> list[Path]:
     """Where on this machine the file may be, in the order in which it is looked for."""
-    folders = [_PACKAGE, _folder(settings.base_url), _checkout(), cached_path(entry).parent]
-    return [folder / entry.file for folder in folders if folder is not None]
+    folders = [_PACKAGE, _folder(settings.base_url), _checkout(), cached_path(file).parent]
+    return [folder / file.file for folder in folders if folder is not None]
 
 
-def cached_path(entry: Entry) -> Path:
+def cached_path(file: File) -> Path:
     """Where the file is once it was downloaded; the release has a folder of its own."""
-    return settings.cache_dir / entry.version / entry.file
+    return settings.cache_dir / file.version / file.file
 
 
-def url(entry: Entry) -> str | None:
+def url(file: File) -> str | None:
     """Where the file is downloaded from, None if no address is known."""
-    address = settings.base_url or entry.base_url
+    address = settings.base_url or file.base_url
     if address is None or _folder(address) is not None:
         return None
-    return f"{address.rstrip('/')}/{entry.file}"
+    return f"{address.rstrip('/')}/{file.file}"
 
 
 def _folder(address: str | None) -> Path | None:
@@ -145,11 +150,11 @@ def _checkout() -> Path | None:
     return None if folder is None else folder / "weights"
 
 
-def _local(entry: Entry) -> Path | None:
+def _local(file: File) -> Path | None:
     """Return the first whole file on this machine, or None if there is none."""
-    for path in places(entry):
+    for path in places(file):
         if os.path.isfile(path):  # False, too, where we may not look
-            if _is_whole(path, entry):
+            if _is_whole(path, file):
                 return path
             if path.parent == _PACKAGE:
                 raise ValueError(f"{path} does not match the registry: reinstall scdtl")
@@ -157,31 +162,31 @@ def _local(entry: Entry) -> Path | None:
     return None
 
 
-def _is_whole(path: Path, entry: Entry) -> bool:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256
+def _is_whole(path: Path, file: File) -> bool:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest() == file.sha256
 
 
-def _download(entry: Entry, verbose: bool) -> Path:
+def _download(file: File, verbose: bool) -> Path:
     """Let pooch download to a temporary file, check the hash, and move it into place."""
-    address = url(entry)
+    address = url(file)
     if address is None or settings.offline:
         offline = "" if address is None else ", and scdtl is offline"
-        raise FileNotFoundError(f"no {entry.file} with the registry's sha256 was found{offline}")
+        raise FileNotFoundError(f"no {file.file} with the registry's sha256 was found{offline}")
     parts = urlsplit(address)
     if parts.scheme != "https" and parts.hostname not in _THIS_MACHINE:
         raise ValueError(f"{address} is neither an https address nor a folder")
     keeper = pooch.create(
-        path=cached_path(entry).parent,
+        path=cached_path(file).parent,
         base_url="",
-        registry={entry.file: entry.sha256},
-        urls={entry.file: address},
+        registry={file.file: file.sha256},
+        urls={file.file: address},
         retry_if_failed=RETRIES,
     )
     downloader = pooch.HTTPDownloader(progressbar=verbose, chunk_size=2**16, timeout=TIMEOUT)
     logger.info("downloading %s", address)
     with _quiet_pooch():
-        return Path(keeper.fetch(entry.file, downloader=downloader))
+        return Path(keeper.fetch(file.file, downloader=downloader))
 
 
 @contextlib.contextmanager
@@ -196,13 +201,12 @@ def _quiet_pooch() -> Iterator[None]:
         theirs.setLevel(level)
 
 
-def _explain(entry: Entry, reason: Exception) -> str:
-    """Three lines: what is wrong, where the file was looked for, and the two ways out."""
-    *folders, cached = map(str, places(entry))
-    looked = filter(None, [*folders, f"{cached} (SCDTL_CACHE_DIR)", url(entry)])
+def _explain(file: File, reason: Exception) -> str:
+    """Three lines: what is wrong, where the file was looked for, and the way out."""
+    *folders, cached = map(str, places(file))
+    looked = filter(None, [*folders, f"{cached} (SCDTL_CACHE_DIR)", url(file)])
     return (
-        f"Cannot get the weights {entry.name!r}: {str(reason).rstrip('.')}.\n"
+        f"{file.missing} {file.name!r}: {str(reason).rstrip('.')}.\n"
         f"Looked for {', '.join(looked)}.\n"
-        f"Set SCDTL_BASE_URL to a folder or https address that holds {entry.file}, as weights/ of "
-        "the repository does, or pass the path of the file instead of the name."
+        f"Set SCDTL_BASE_URL to a folder or https address that holds {file.file}, {file.origin}."
     )
