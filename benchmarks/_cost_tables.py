@@ -18,6 +18,9 @@ SCALE_METHODS = {
 }
 
 
+COSTS = ["seconds", "cpu_seconds", "peak_mb"]
+
+
 def step(rows: pd.DataFrame) -> str:
     """Medians of `step.py` and their ratios."""
     names = rows.drop_duplicates("step").set_index("step")["name"]
@@ -40,12 +43,12 @@ def step(rows: pd.DataFrame) -> str:
 
 
 def scale(rows: pd.DataFrame) -> str:
-    """Medians of `scale.py`: time and peak memory by cells, a table for each number of genes."""
+    """Medians of `scale.py` by cells, a table for each number of genes."""
     rows = rows.assign(cells=rows["cells"].astype(int))
     parts = []
     for n_genes, some in rows.groupby("genes", sort=False):
         order = [method for method in SCALE_METHODS if method in set(some["method"])]
-        medians = some.groupby(["method", "cells"])[["seconds", "peak_mb"]].median()
+        medians = some.groupby(["method", "cells"])[COSTS].median()
         table = pd.DataFrame(index=[SCALE_METHODS[method] for method in order])
         for n_cells in sorted(set(some["cells"])):
             table[f"{n_cells:,} cells"] = [
@@ -70,8 +73,11 @@ def scale(rows: pd.DataFrame) -> str:
 def _time_and_memory(medians: pd.DataFrame, method: str, n_cells: int) -> str:
     if (method, n_cells) not in medians.index:
         return ""
-    seconds, peak = medians.loc[(method, n_cells)]
-    return "failed" if pd.isna(seconds) else f"{seconds:,.1f} s, {peak / 1024:.1f} GiB"
+    seconds, cpu, peak = medians.loc[(method, n_cells)]
+    if pd.isna(seconds):
+        return "failed"
+    of_cpu = "" if pd.isna(cpu) else f" ({cpu:,.0f})"
+    return f"{seconds:,.1f} s{of_cpu}, {peak / 1024:.1f} GiB"
 
 
 def _growth(rows: pd.DataFrame) -> float:

@@ -53,7 +53,7 @@ def masking(rows: pd.DataFrame) -> str:
 
 
 def reads(rows: pd.DataFrame) -> str:
-    """Scores, trusted genes and costs of `reads.py`."""
+    """Scores and trusted genes of `reads.py`."""
     rows = named(rows)
     hidden, pairs, tpm = (rows[rows["part"] == part] for part in ("hidden", "pairs", "tpm"))
     parts = []
@@ -65,11 +65,6 @@ def reads(rows: pd.DataFrame) -> str:
         parts += ["**Genes called trusted, at hidden entries**", as_markdown(_trusted(hidden))]
     if len(tpm):
         parts += ["**What scdtl says of itself**", as_markdown(_own_score(tpm))]
-    if len(hidden):
-        for cost, name in (("seconds", "Seconds"), ("peak_mb", "Peak memory, MB")):
-            means = _with_mean(hidden.dropna(subset=cost), cost, ["method"])
-            digits = 1 if cost == "seconds" else 0
-            parts += [f"**{name}**", as_markdown(as_texts(means, digits, best=False))]
     return "\n\n".join(parts) + "\n"
 
 

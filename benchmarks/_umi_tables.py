@@ -21,7 +21,7 @@ NO_BULK, DEFAULT_TRANSFER = "no bulk", "start, MMD"
 
 
 def accuracy(rows: pd.DataFrame) -> str:
-    """Scores, leads and costs of `accuracy.py`."""
+    """Scores and leads of `accuracy.py`."""
     rows = named(rows)
     parts = []
     for title, group in by_cells(rows):
@@ -32,15 +32,6 @@ def accuracy(rows: pd.DataFrame) -> str:
     if set(OWN) < set(rows["method"]):
         for score in MAIN_SCORES:
             parts += [f"**Lead in {SCORES[score]}**", as_markdown(leads(rows, score))]
-    for title, group in by_cells(rows):
-        for cost, name in (
-            ("seconds", "Seconds"),
-            ("train_seconds", "Seconds in training"),
-            ("added_mb", "Memory beyond libraries and data, MB"),
-        ):
-            means = side_by_side(group, cost, ["method"]).dropna(how="all")
-            digits = 0 if cost == "added_mb" else 1
-            parts += [f"**{name}, {title}**", as_markdown(as_texts(means, digits, best=False))]
     return "\n\n".join(parts) + "\n"
 
 
