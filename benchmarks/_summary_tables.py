@@ -15,6 +15,7 @@ READ_METHODS = [
     "magic",
     "magic-logs",
     "knn-smoothing-15",
+    "scvi-30",
     "scvi-30-zinb",
     "alra",
     "mean-of-logs",
@@ -87,7 +88,7 @@ def _with_and_without_posterior(rows: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def _table(columns: dict[str, pd.Series], methods: list[str]) -> str:
-    means = pd.DataFrame(columns).reindex(methods)
+    means = pd.DataFrame(columns).reindex(methods).dropna(how="all")
     lowest = [column for column in means if "RMSE" in column]
     texts = as_texts(means)
     texts[lowest] = as_texts(means[lowest], lowest=True)
