@@ -16,7 +16,18 @@ from scdtl.pretrained import available
 if TYPE_CHECKING:
     from pathlib import Path
 
-FIRST = ("quickstart", "trust", "downstream", "own_bulk", "large_data", "in_scvi_tools")
+FIRST = (
+    "quickstart",
+    "mouse_spleen",
+    "trust",
+    "downstream",
+    "reads",
+    "unmeasured",
+    "few_cells",
+    "own_bulk",
+    "large_data",
+    "in_scvi_tools",
+)
 THUMBNAIL = "thumbnail"  # tag of the cell whose figure a card shows; without one, the last figure
 SIZE = (480, 300)
 

@@ -1,7 +1,8 @@
 """The tutorials run from top to bottom, and their results come out again.
 
 Cells with the tag "check" must give the text that is committed: the same words, and numbers within
-5 %. Other cells have to run without an error.
+5 %. Other cells have to run without an error. A notebook is skipped where its data set is not
+on this machine and can't be downloaded.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from scdtl.pretrained._fetch import fetch_file
+from scdtl.pretrained._registry import data_sets
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "tutorials").glob("*.ipynb"))
@@ -31,6 +35,7 @@ def test_tutorial_gives_its_results_again(
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
+    _skip_without_data(path)
     monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     committed = nbformat.read(path, as_version=4)
     run = nbformat.read(path, as_version=4)
@@ -44,6 +49,16 @@ def test_tutorial_gives_its_results_again(
         for difference in compare(text_of(old), text_of(new))
     ]
     assert not differences, "\n".join(differences)
+
+
+def _skip_without_data(path: Path) -> None:
+    code = path.read_text(encoding="utf-8")
+    for name, file in data_sets().items():
+        if f"datasets.{name}()" in code:
+            try:
+                fetch_file(file, verbose=False)
+            except (FileNotFoundError, ConnectionError) as error:
+                pytest.skip(str(error))
 
 
 def text_of(cell: Any) -> str:
@@ -70,6 +85,15 @@ def compare(old: str, new: str) -> list[str]:
         for a, b in zip(*numbers, strict=True)
         if not math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=ROUNDING)
     ]
+
+
+def test_a_notebook_without_its_data_is_skipped(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    monkeypatch.setenv("SCDTL_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("SCDTL_OFFLINE", "1")
+    monkeypatch.delenv("SCDTL_BASE_URL", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="Cannot get the data set 'brain_reads'"):
+        _skip_without_data(ROOT / "tutorials" / "reads.ipynb")
+    _skip_without_data(ROOT / "tutorials" / "quickstart.ipynb")
 
 
 def test_comparison_allows_five_per_cent() -> None:

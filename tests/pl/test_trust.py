@@ -71,6 +71,15 @@ def test_genes_are_named_at_their_points(cells):
     assert unknown[0] == pytest.approx(mean_count[names[2]])
 
 
+def test_names_of_genes_at_one_place_do_not_lie_on_each_other(cells):
+    cells.var["scdtl_trust"] = 0.5
+    names = cells.to_df().mean().nlargest(4).index
+    ax = pl.trust(cells, genes=names)
+    ax.figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert not [1 for i, box in enumerate(boxes) for other in boxes[:i] if box.overlaps(other)]
+
+
 def test_counts_may_be_in_a_layer(cells):
     expected = np.asarray(pl.trust(cells).collections[0].get_offsets())
     cells.layers["counts"] = cells.X.toarray()

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 # Of Okabe and Ito: apart for every kind of colour vision
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-PURPLE, SKY_BLUE, YELLOW, BLACK = "#CC79A7", "#56B4E9", "#F0E442", "#000000"
+PURPLE, SKY_BLUE, YELLOW = "#CC79A7", "#56B4E9", "#F0E442"
 GREY = "#999999"
 
-N_COLUMNS = 4
-_PANEL_SIZE = 3.4
+N_COLUMNS = 2  # so that letters can still be read where a phone shrinks the figure
+PANEL_SIZE = 3.2
 
 
 @contextmanager
@@ -54,15 +54,18 @@ def panels(
     n_panels: int,
     show: bool | None,
     save: str | os.PathLike[str] | None,
-    legend_width: float = 0,
+    beside: tuple[float, float] = (0, 0),
 ) -> Iterator[list[Axes]]:
-    """Give the panels of a new figure, row by row; the rest is as in :func:`one_panel`."""
+    """Give the panels of a new figure, row by row, with room to the right and below for a legend.
+
+    The rest is as in :func:`one_panel`.
+    """
     _check_save(save)
     from matplotlib import pyplot as plt
 
     n_columns = min(n_panels, N_COLUMNS)
     n_rows = -(-n_panels // n_columns)
-    size = (_PANEL_SIZE * n_columns + legend_width, _PANEL_SIZE * n_rows)
+    size = (PANEL_SIZE * n_columns + beside[0], PANEL_SIZE * n_rows + beside[1])
     figure = plt.figure(figsize=size, layout="constrained")
     try:
         axes = [figure.add_subplot(n_rows, n_columns, 1 + i) for i in range(n_panels)]

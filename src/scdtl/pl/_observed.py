@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scdtl._constants import DEFAULT_KEY
-from scdtl.pl._axes import GREY, one_panel, panels
+from scdtl.pl._axes import GREY, N_COLUMNS, PANEL_SIZE, one_panel, panels
 from scdtl.pl._imputed import (
     check_imputed,
     column,
@@ -16,7 +16,7 @@ from scdtl.pl._imputed import (
     part_of_results,
     results,
 )
-from scdtl.pl._points import Colours, colours_of_column, draw_cells, is_gene, legend_width
+from scdtl.pl._points import Colours, colours_of_column, draw_cells, is_gene, legend_size
 
 if TYPE_CHECKING:
     import os
@@ -102,10 +102,12 @@ def observed_vs_imputed(
         "ylabel": f"imputed ({imputed_unit})",
     }
     if isinstance(genes, str):
-        with one_panel(ax, show, save, (4 + legend_width(colours), 4)) as ax:
+        to_the_right, below = legend_size(colours, 4)
+        with one_panel(ax, show, save, (4 + to_the_right, 4 + below)) as ax:
             _compare([ax], names, expression, labels, colours)
         return ax
-    with panels(len(names), show, save, legend_width(colours)) as axes:
+    width = PANEL_SIZE * min(len(names), N_COLUMNS)
+    with panels(len(names), show, save, legend_size(colours, width)) as axes:
         _compare(axes, names, expression, labels, colours)
     return axes
 
@@ -124,7 +126,8 @@ def gene_scatter(
     """Draw one gene against another, observed on the left and imputed on the right.
 
     Observed counts are brought to the scale of the imputed layer, as in
-    :func:`scdtl.pl.observed_vs_imputed`.
+    :func:`scdtl.pl.observed_vs_imputed`, where ``scale="expected_log1p"`` is advised as well; both
+    panels have the same axes.
 
     Parameters
     ----------
@@ -172,12 +175,19 @@ def gene_scatter(
     """
     expression, units, colours = _read(adata, [x, y], color, key, layer)
     (observed_x, imputed_x), (observed_y, imputed_y) = expression
-    with panels(2, show, save, legend_width(colours)) as axes:
+    with panels(2, show, save, legend_size(colours, 2 * PANEL_SIZE)) as axes:
         draw_cells(axes, [(observed_x, observed_y), (imputed_x, imputed_y)], colours)
         for ax, title, unit in zip(axes, ("observed", "imputed"), units, strict=True):
             ax.set(title=title, xlabel=f"{x} ({unit})", ylabel=f"{y} ({unit})")
             ax.spines[["top", "right"]].set_visible(False)
+            ax.set(xlim=_range_of(axes, "x"), ylim=_range_of(axes, "y"))
     return axes
+
+
+def _range_of(axes: list[Axes], *names: str) -> tuple[float, float]:
+    """What holds the axes of these names on all panels, so that lengths can be compared."""
+    limits = np.array([getattr(ax, f"get_{name}lim")() for ax in axes for name in names])
+    return limits.min(), limits.max()
 
 
 def _compare(
@@ -191,6 +201,8 @@ def _compare(
     for ax, name in zip(axes, names, strict=True):
         ax.axline((0, 0), slope=1, color=GREY, linestyle="--", linewidth=0.8, zorder=0)
         ax.set(title=name, **labels)
+        limits = _range_of([ax], "x", "y")
+        ax.set(xlim=limits, ylim=limits)
         ax.spines[["top", "right"]].set_visible(False)
 
 

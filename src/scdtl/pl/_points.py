@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from scdtl.pl._axes import (
-    BLACK,
     BLUE,
     GREEN,
     GREY,
-    N_COLUMNS,
     ORANGE,
     PURPLE,
     SKY_BLUE,
     VERMILLION,
     YELLOW,
+    ink,
 )
 
 if TYPE_CHECKING:
@@ -27,11 +26,11 @@ if TYPE_CHECKING:
 
     Points = list[tuple[np.ndarray, np.ndarray]]
 
-_COLOURS = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY_BLUE, YELLOW, BLACK)
+_COLOURS = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY_BLUE, YELLOW)  # and that of the axes
 _MARKERS = ("o", "^", "s", "D", "v")
 _LEGEND_ROWS = 12
 # An image within a vector file: a point per cell would make it large.
-_STYLE: dict[str, Any] = {"s": 10, "alpha": 0.4, "linewidths": 0, "rasterized": True}
+_STYLE: dict[str, Any] = {"s": 10, "alpha": 0.5, "linewidths": 0, "rasterized": True}
 
 
 class Colours(NamedTuple):
@@ -72,15 +71,14 @@ def colours_of_column(adata: AnnData, color: str) -> Colours:
     return Colours(color, [categorical.codes.to_numpy()], names, palette)
 
 
-def legend_width(colours: Colours | None) -> float:
-    """Return the inches that a legend or colour bar takes to the right of the panels."""
+def legend_size(colours: Colours | None, width: float) -> tuple[float, float]:
+    """Inches that a colour bar takes to the right, and a legend below panels of that width."""
     if colours is None:
-        return 0
+        return 0, 0
     if colours.names is None:
-        return 0.8
-    widest = max(map(len, ["none", *colours.names]))
-    width = _n_legend_columns(colours) * (0.4 + 0.08 * widest)
-    return 0.2 + max(width, 0.09 * len(colours.label))
+        return 0.8, 0
+    n_rows = -(-_n_entries(colours) // _n_legend_columns(colours, width))
+    return 0, 0.5 + 0.22 * n_rows
 
 
 def draw_cells(axes: list[Axes], points: Points, colours: Colours | None) -> None:
@@ -96,16 +94,38 @@ def draw_cells(axes: list[Axes], points: Points, colours: Colours | None) -> Non
         return
     for ax, (x, y), codes in zip(axes, points, values, strict=True):
         _draw_categories(ax, x, y, codes, colours)
-    legend = axes[min(len(axes), N_COLUMNS) - 1].legend(
-        title=colours.label,
-        frameon=False,
-        markerscale=1.5,
-        loc="upper left",
-        bbox_to_anchor=(1, 1),
-        ncols=_n_legend_columns(colours),
-        columnspacing=1,
-        handletextpad=0.4,
-    )
+    _draw_legend(axes, colours)
+
+
+def _draw_legend(axes: list[Axes], colours: Colours) -> None:
+    """Below the panels of a figure that is ours, beside axes in a figure of the user's."""
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    figure = axes[0].figure.figure
+    options: dict[str, Any] = {
+        "title": colours.label,
+        "frameon": False,
+        "markerscale": 1.5,
+        "columnspacing": 1,
+        "handletextpad": 0.4,
+    }
+    is_ours = isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine)
+    if is_ours and figure.axes == axes:
+        n_columns = _n_legend_columns(colours, figure.get_figwidth())
+        handles, labels = axes[0].get_legend_handles_labels()
+        legend = figure.legend(
+            handles,
+            labels,
+            loc="outside lower left",
+            alignment="left",
+            ncols=n_columns,
+            **options,
+        )
+    else:
+        n_columns = -(-_n_entries(colours) // _LEGEND_ROWS)
+        legend = axes[-1].legend(
+            loc="upper left", bbox_to_anchor=(1, 1), ncols=n_columns, **options
+        )
     for handle in legend.legend_handles:
         if handle is not None:
             handle.set_alpha(1)
@@ -119,9 +139,15 @@ def _valid_palette(palette: Any, n_categories: int) -> Sequence[str] | None:
     return palette if is_valid and all(map(is_color_like, palette)) else None
 
 
-def _n_legend_columns(colours: Colours) -> int:
-    n_entries = len(np.unique(np.concatenate(colours.values)))
-    return max(1, -(-n_entries // _LEGEND_ROWS))
+def _n_entries(colours: Colours) -> int:
+    return len(np.unique(np.concatenate(colours.values)))
+
+
+def _n_legend_columns(colours: Colours, width: float) -> int:
+    """As many as names fit side by side."""
+    assert colours.names is not None
+    widest = max(map(len, ["none", *colours.names]))
+    return max(1, min(_n_entries(colours), int(width / (0.5 + 0.085 * widest))))
 
 
 def _draw_numbers(axes: list[Axes], points: Points, values: list[np.ndarray], label: str) -> None:
@@ -143,17 +169,17 @@ def _draw_categories(
 ) -> None:
     for code in np.unique(codes):
         of_category = codes == code
-        style = _STYLE | _look(code, colours)
+        style = _STYLE | _look(code, colours, ink(ax))
         ax.scatter(x[of_category], y[of_category], **style)
 
 
-def _look(code: int, colours: Colours) -> dict[str, Any]:
+def _look(code: int, colours: Colours, black: Any) -> dict[str, Any]:
     assert colours.names is not None
     if code < 0:
         return {"color": GREY, "label": "none"}
     if colours.palette is not None:
         return {"color": colours.palette[code], "label": colours.names[code]}
     # Of more categories than colours, the marker tells.
-    marker = _MARKERS[code // len(_COLOURS) % len(_MARKERS)]
-    color = _COLOURS[code % len(_COLOURS)]
+    marker = _MARKERS[code // (len(_COLOURS) + 1) % len(_MARKERS)]
+    color = [*_COLOURS, black][code % (len(_COLOURS) + 1)]
     return {"color": color, "marker": marker, "label": colours.names[code]}

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
+    import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
 _EDGE = 0.02
 
@@ -85,7 +87,7 @@ def trust(
 
     unknown = np.isnan(explained)
     trusted = part_of_results(adata, "var", f"{key}_trusted").to_numpy(dtype=bool)
-    with one_panel(ax, show, save, size=(7, 4)) as ax:
+    with one_panel(ax, show, save, size=(5.4, 4.6)) as ax:
         for which, colour, label in (
             (trusted, BLUE, "trusted"),
             (~trusted & ~unknown, ORANGE, "not trusted"),
@@ -114,25 +116,47 @@ def trust(
         )
         ax.update_datalim(np.column_stack([mean_count[drawn], mean_count[drawn]]), updatey=False)
         ax.autoscale_view()
-        for at in named:
-            if unknown[at]:
-                place, transform = (mean_count[at], _EDGE), at_the_edge
-            else:
-                place, transform = (mean_count[at], max(explained[at], LOWEST)), ax.transData
-            ax.plot(
-                *place,
-                color=ink(ax),
-                marker="o",
-                markersize=6,
-                markerfacecolor="none",
-                transform=transform,
-            )
-            ax.annotate(
-                str(adata.var_names[at]),
-                place,
-                xycoords=transform,
-                xytext=(5, 3),
-                textcoords="offset points",
-            )
-        ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+        _name(ax, named, adata.var_names, mean_count, explained)
+        # Above, so that a phone need not shrink the panel to make room beside it.
+        ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1.08), alignment="left")
     return ax
+
+
+def _name(
+    ax: Axes,
+    named: list[int],
+    names: pd.Index,
+    mean_count: NDArray[np.floating],
+    explained: NDArray[np.floating],
+) -> None:
+    """Circle and name genes; names that would lie on each other are stacked."""
+    import matplotlib as mpl
+
+    height = 1.2 * float(mpl.rcParams["font.size"])
+    points_of = 72 / ax.figure.figure.dpi
+    places = [
+        ((mean_count[at], _EDGE), ax.get_xaxis_transform())
+        if np.isnan(explained[at])
+        else ((mean_count[at], max(explained[at], LOWEST)), ax.transData)
+        for at in named
+    ]
+    at_points = [transform.transform(place) * points_of for place, transform in places]
+    taken: list[tuple[float, float]] = []
+    shifts = {}
+    for i in sorted(range(len(named)), key=lambda i: at_points[i][1]):  # from below
+        x, y = at_points[i] + (5, 3)
+        for other_x, other_y in taken:
+            if abs(x - other_x) < 4 * height and y < other_y + height:
+                y = other_y + height
+        taken.append((x, y))
+        shifts[i] = (x, y) - at_points[i]
+    circle = {"color": ink(ax), "marker": "o", "markersize": 6, "markerfacecolor": "none"}
+    for i, (place, transform) in enumerate(places):
+        ax.plot(*place, transform=transform, **circle)
+        ax.annotate(
+            str(names[named[i]]),
+            place,
+            xycoords=transform,
+            xytext=shifts[i],
+            textcoords="offset points",
+        )

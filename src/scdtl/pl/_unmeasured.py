@@ -100,6 +100,8 @@ def unmeasured(
             xlim=(bins[0], bins[-1]),
             ylim=(0.7, 10 * tallest**1.5),
         )
+        ax.set_yticks([10**power for power in range(int(np.log10(tallest)) + 1)])
+        ax.minorticks_off()
         _name(ax, [str(adata.var_names[at]) for at in named], expected[named])
         ax.spines[["top", "right"]].set_visible(False)
         title = f"{adata.n_vars:,} genes that were not measured, by r"
