@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
+import anndata
 import numpy as np
 import pytest
 from scipy.sparse import csr_matrix, isspmatrix_csr
@@ -154,3 +158,29 @@ def test_clear_cache_deletes_data_too(released, tmp_path):
     assert os.listdir(tmp_path / "cache")
     clear_cache()
     assert not os.listdir(tmp_path / "cache")
+
+
+def test_the_script_makes_the_same_files_again_and_prints_their_hashes(tmp_path):
+    script = Path(__file__).parents[1] / "tutorials" / "make_data.py"
+    table = datasets.toy()
+    table.obs["label"], table.obs["age"], table.obs["fetal"] = "T cell", "37 years", "adult"
+    table.uns["source"] = "somewhere"
+    table.write_h5ad(tmp_path / "table.h5ad")
+    first, second = (
+        subprocess.run(
+            [sys.executable, script, *[tmp_path / "table.h5ad"] * 2, tmp_path / folder],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for folder in ("first", "second")
+    )
+    assert first == second
+    for name in _registry.DATA:
+        path = tmp_path / "first" / f"{name}.h5ad"
+        assert f'"{name}": "{hashlib.sha256(path.read_bytes()).hexdigest()}"' in first
+        made = anndata.read_h5ad(path)
+        assert (made.X != table.X).nnz == 0
+        assert made.obs["cell_type"].tolist() == ["T cell"] * 60
+        assert made.uns["source"][1] == "somewhere"
+        assert not made.layers

@@ -24,7 +24,7 @@ CALLS = {
     "dropout": 'scdtl.pl.dropout(adata, "CD3G", groupby="bulk_labels")',
     "evaluate": "scdtl.pl.evaluate(evaluation)",
     "evaluate_genes": "scdtl.pl.evaluate_genes(evaluation)",
-    "gene_scatter": 'scdtl.pl.gene_scatter(expected, "CD3D", "CD3E", color="bulk_labels")',
+    "gene_scatter": 'scdtl.pl.gene_scatter(expected, "CD3D", "CD79A", color="bulk_labels")',
     "history": "scdtl.pl.history(adata)",
     "observed_vs_imputed": 'scdtl.pl.observed_vs_imputed(expected, ["CD3D", "CD79A", "NKG7"])',
     "trust": 'scdtl.pl.trust(adata, genes=["CD3D", "NKG7", "CST3", "MS4A1"])',

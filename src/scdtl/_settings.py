@@ -50,7 +50,7 @@ class Settings:
 
     @property
     def cache_dir(self) -> Path:
-        """Folder of downloaded weights; ``SCDTL_CACHE_DIR``, or the system's folder for caches."""
+        """Folder of downloads; ``SCDTL_CACHE_DIR``, or the system's folder for caches."""
         import pooch
 
         folder = self._cache_dir or os.environ.get("SCDTL_CACHE_DIR") or pooch.os_cache("scdtl")
@@ -62,7 +62,7 @@ class Settings:
 
     @property
     def base_url(self) -> str | None:
-        """Location of weights that are neither in the package nor in a copy of the repository.
+        """Location of weights and data that neither the package nor a copy of the repository has.
 
         A folder, as a path or a ``file://`` address, or an https address to download from.
         ``SCDTL_BASE_URL``, or ``None`` for nowhere.
