@@ -147,8 +147,13 @@ def recode(adata: AnnData, seed: int) -> Imputed:
 
 
 def scdtl(adata: AnnData, seed: int, bulk: str | None, **options: Any) -> Imputed:
-    """This package with its defaults; the rates are the posterior mean at the cell's depth."""
+    """This package with its defaults; the rates are the posterior mean at the cell's depth.
+
+    Data may name weights that suit them better, in `uns["bulk"]`.
+    """
     import scdtl as package
+
+    bulk = bulk and adata.uns.get("bulk", bulk)
 
     with _stopwatch(package.SCDTL, "train") as seconds:
         model = package.pp.impute(

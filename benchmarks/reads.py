@@ -77,6 +77,12 @@ PEERS = (
 )
 OWN = ("scdtl-no-bulk", "scdtl", "scdtl-umi")
 SHALLOW = 1 / 40
+BULK = {
+    "darmanis2015_brain": "human-bulk",  # "human" knows the mean profiles of these very cells
+    "deng2014": "mouse",
+    "mahata2014_th2": "mouse",
+    "ziegenhain2017_mesc": "mouse",
+}
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -121,8 +127,10 @@ def main() -> int:
                 continue
             folder = next(f for f in arguments.folders if (f / f"{name}.h5ad").exists())
             whole = keep_detected_genes(read_counts(folder, name))
+            bulk = BULK.get(name, "human")
             for seed in arguments.seeds:
                 for values, adata in inputs(part, whole, seed):
+                    adata.uns["bulk"] = bulk
                     labels = {"part": part, "dataset": name, "values": values}
                     if part != TPM:
                         detection = {"seed": seed, "method": "detection", "line": "no values"}
