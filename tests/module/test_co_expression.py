@@ -89,3 +89,18 @@ def test_without_loadings_it_predicts_nothing(deviation, n_components):
 def test_cleared_it_predicts_nothing(co_expression, deviation):
     co_expression.clear()
     assert not co_expression(tensor(deviation)).any()
+
+
+def test_a_corrected_gene_is_predicted_by_the_components_of_the_others(
+    co_expression, loadings, deviation, measured
+):
+    bulk = co_expression(tensor(deviation)).numpy()
+    correction = np.random.default_rng(2).normal(size=(N_GENES, N_COMPONENTS))
+    co_expression.correction.copy_(tensor(correction))
+    added = co_expression(tensor(deviation)).numpy() - bulk
+    for gene in np.flatnonzero(measured):
+        others = measured & (np.arange(N_GENES) != gene)
+        regression = Ridge(alpha=RIDGE * NOISE, fit_intercept=False)
+        regression.fit(loadings[others], deviation[:, others].T)
+        expected = regression.coef_ @ correction[gene]
+        np.testing.assert_allclose(added[:, gene], expected, rtol=1e-3, atol=1e-3)

@@ -21,6 +21,7 @@ from scdtl.data._checks import check_input
 from scdtl.data._features import refuse_other_features
 from scdtl.data._gene_order import gene_keys, in_network_order, network_order
 from scdtl.genes import warn_of_ambiguous
+from scdtl.model._adapt import adapt
 from scdtl.model._bulk_weights import as_weights
 from scdtl.model._inference import ImputationModel
 from scdtl.model._saving import SavedAsData, refuse_checkpoints_to_open
@@ -417,7 +418,8 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             callbacks.append(
                 EarlyStopping("validation_loss", min_delta=least_gain, patience=patience)
             )
-        self.module.log_ratio_scale.fill_(1)  # a fit without training may have set it
+        self.module.log_ratio_scale.fill_(1)  # an end of training may have set it, and the next
+        self.module.co_expression.correction.zero_()
         self.is_trained_ = bool(self.history_)  # whether there is a history to continue
         self.module.train()  # Lightning leaves a module that was trained before in eval mode
         with quiet_lightning(), one_process() as plugins, StopOnInterrupt() as interrupt:
@@ -437,12 +439,14 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         }
 
     def _calibrate(self, split: HeldOutSplitter) -> None:
-        """Fit the noise to held-out data, and the reach of what was not trained."""
+        """Adapt what bulk says to the cells, and fit the noise to held-out data."""
         self.module.eval()
         has_learned = bool(self.transfer_ or self.history_)
         if not has_learned:
             self.module.log_ratio_scale.zero_()  # the mean profile is all there is to say
-        calibrate(self.module, split, fit_scale=has_learned and not self.history_)
+        fit_scale = has_learned and not self.history_
+        adapt(self.module, split, fit_scale)
+        calibrate(self.module, split, fit_scale)
 
     def _score(self, split: HeldOutSplitter) -> None:
         """Score on held-out data, then let the posterior know all of them."""

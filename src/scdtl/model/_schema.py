@@ -98,7 +98,9 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         # What it was when no file said so.
         header["parameters"] = {"n_levels": 3, "n_components": 0} | header["parameters"]
         n_genes = len(header["genes"])
-        shapes = {"loadings": (n_genes, 0), "solve": (0, 0), "leverage": (n_genes,)}
+        no_loadings = (n_genes, 0)
+        shapes = {"solve": (0, 0), "leverage": (n_genes,)}
+        shapes |= {"loadings": no_loadings, "correction": no_loadings}
         for name, shape in shapes.items():
             empty = np.zeros(shape, np.float32)
             tensors.setdefault(f"{_NETWORK}co_expression.{name}", empty)

@@ -99,7 +99,7 @@ def _sum_of_squares(module: SCDTLModule, split: HeldOutSplitter) -> float:
     """Sum of a cell's squared deviations, which are mostly noise; mean of some cells."""
     squares = []
     for minibatch in split.judgement_dataloader():
-        counts, _, batch = _on_device(module, minibatch)
+        counts, _, batch = on_device(module, minibatch)
         squares.append(module.deviation(counts, batch).square().sum(1))
     return float(torch.cat(squares).mean())
 
@@ -124,7 +124,7 @@ def _gain(
 
 def _scores(module: SCDTLModule, split: HeldOutSplitter) -> Iterator[Minibatch]:
     for minibatch in split.calibration_dataloader():
-        counts, held_out, batch = _on_device(module, minibatch)
+        counts, held_out, batch = on_device(module, minibatch)
         yield module.predicted(counts, batch), module.batch_log_mean(batch), counts, held_out
 
 
@@ -133,7 +133,7 @@ def _scores_of_all(
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Scores of whole cells, and their counts."""
     for minibatch in split.calibration_dataloader():
-        kept, held_out, batch = _on_device(module, minibatch)
+        kept, held_out, batch = on_device(module, minibatch)
         counts = kept + held_out
         yield module.predicted(counts, batch), counts
 
@@ -142,7 +142,7 @@ def _judged(module: SCDTLModule, split: HeldOutSplitter) -> tuple[torch.Tensor, 
     """Of some cells log-ratios of networks and co-expression, log mean profile, held-out data."""
     parts = []
     for minibatch in split.judgement_dataloader():
-        counts, held_out, batch = _on_device(module, minibatch)
+        counts, held_out, batch = on_device(module, minibatch)
         deviation = module.deviation(counts, batch)
         log_mean = module.batch_log_mean(batch).expand_as(deviation)
         by_networks = module.by_networks(deviation, batch)
@@ -150,7 +150,7 @@ def _judged(module: SCDTLModule, split: HeldOutSplitter) -> tuple[torch.Tensor, 
     return tuple(torch.cat(part) for part in zip(*parts, strict=True))
 
 
-def _on_device(
+def on_device(
     module: SCDTLModule, minibatch: dict[str, torch.Tensor]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """What is shown, what is held out, and the batch of each cell."""

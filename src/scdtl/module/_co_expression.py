@@ -10,14 +10,16 @@ RIDGE = 100.0
 
 
 class CoExpression(nn.Module):
-    r"""Log-ratios by ridge regression on what a cell shows; nothing here is trained.
+    r"""Log-ratios by ridge regression on what a cell shows; no gradient trains it.
 
     With loadings :math:`V` (genes × components), the components of a cell with deviations
     :math:`x` are :math:`h = (V^T V + \lambda I)^{-1} V^T x`, and its log-ratios :math:`V h`: the
     best linear prediction if genes have the covariance :math:`V V^T`, in noise that is alike for
     all. Each gene is predicted from the others: what its own count adds is taken out, in closed
     form, :math:`(Vh - a x) / (1 - a)` with the leverage :math:`a`, the diagonal of
-    :math:`V (V^T V + \lambda I)^{-1} V^T`. The posterior looks at the own count.
+    :math:`V (V^T V + \lambda I)^{-1} V^T`. The posterior looks at the own count. Cells may correct
+    what bulk says of a gene: with a correction :math:`D` of its row, :math:`D h` is added, with
+    :math:`h` from the other genes.
 
     Parameters
     ----------
@@ -28,12 +30,14 @@ class CoExpression(nn.Module):
     loadings: torch.Tensor
     solve: torch.Tensor
     leverage: torch.Tensor
+    correction: torch.Tensor
 
     def __init__(self, n_genes: int, n_components: int):
         super().__init__()
         self.register_buffer("loadings", torch.zeros(n_genes, n_components))
         self.register_buffer("solve", torch.zeros(n_components, n_components))
         self.register_buffer("leverage", torch.zeros(n_genes))
+        self.register_buffer("correction", torch.zeros(n_genes, n_components))
 
     def regress_on(self, measured: torch.Tensor, noise: float) -> None:
         """Fit the regression on the genes that are measured, with that variance of the noise."""
@@ -46,13 +50,35 @@ class CoExpression(nn.Module):
         self.loadings.zero_()
         self.solve.zero_()
         self.leverage.zero_()
+        self.correction.zero_()
 
     def forward(self, deviation: torch.Tensor) -> torch.Tensor:
         """Log-ratios of cells × genes."""
         if not self.solve.any():
             return torch.zeros_like(deviation)
-        with_own = deviation @ self.loadings @ self.solve @ self.loadings.T
-        return (with_own - self.leverage * deviation) / (1 - self.leverage)
+        components = self.components(deviation)
+        with_own = components @ self.loadings.T
+        by_bulk = (with_own - self.leverage * deviation) / (1 - self.leverage)
+        if not self.correction.any():
+            return by_bulk
+        return by_bulk + self.corrected(components, deviation - by_bulk)
+
+    def components(self, deviation: torch.Tensor) -> torch.Tensor:
+        """Components of cells, by all of their genes."""
+        return deviation @ self.loadings @ self.solve
+
+    @property
+    def of_own(self) -> torch.Tensor:
+        """What the own residual of each gene adds to the components of its cell."""
+        return self.loadings @ self.solve
+
+    def corrected(self, components: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
+        """What the correction adds, by the other genes.
+
+        Residuals are deviations less what the other genes tell of them.
+        """
+        own = (self.correction * self.of_own).sum(1)
+        return components @ self.correction.T - own * residual
 
 
 def ridge_inverse(loadings: torch.Tensor, ridge: float) -> torch.Tensor:

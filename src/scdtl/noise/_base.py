@@ -204,6 +204,16 @@ class NoiseModel(nn.Module, ABC):
 
     @staticmethod
     @abstractmethod
+    def slope(
+        log_ratios: torch.Tensor, log_mean: torch.Tensor, counts: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """How the fit to what is shown changes with each log-ratio, and its expected curvature.
+
+        0 where nothing is shown.
+        """
+
+    @staticmethod
+    @abstractmethod
     def gain(
         log_ratios: torch.Tensor, log_mean: torch.Tensor, held_out: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:

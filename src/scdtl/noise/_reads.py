@@ -231,6 +231,16 @@ class Reads(NoiseModel):
         losses = [float(cls.loss(s * log_ratios, log_mean, held_out)[0]) for s in scales]
         return float(scales[int(np.argmin(losses))])
 
+    @staticmethod
+    def slope(
+        log_ratios: torch.Tensor, log_mean: torch.Tensor, counts: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of half the squared error."""
+        predicted = _log1p_10k(log_mean + log_ratios)
+        of_log_ratio = -torch.expm1(-predicted) * (counts >= 0)  # false for NaN
+        error = torch.log1p(counts.nan_to_num(0.0)) - predicted
+        return error * of_log_ratio, of_log_ratio.square()
+
     @classmethod
     def gain(
         cls, log_ratios: torch.Tensor, log_mean: torch.Tensor, held_out: torch.Tensor

@@ -226,6 +226,14 @@ class UMI(NoiseModel):
         return scale
 
     @staticmethod
+    def slope(
+        log_ratios: torch.Tensor, log_mean: torch.Tensor, counts: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of the likelihood of the molecules, without what the softmax shares."""
+        mu = torch.softmax(log_mean + log_ratios, dim=1) * counts.sum(1, keepdim=True)
+        return counts - mu, mu
+
+    @staticmethod
     def gain(
         log_ratios: torch.Tensor, log_mean: torch.Tensor, held_out: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,0 +1,124 @@
+"""Domain adaptation in closed form: what bulk says of each gene, corrected by the cells."""
+
+from __future__ import annotations
+
+import copy
+from itertools import product
+from typing import TYPE_CHECKING
+
+import torch
+
+from scdtl.model._trust import on_device
+
+if TYPE_CHECKING:
+    from scdtl.module._scdtl import SCDTLModule
+    from scdtl.train._held_out import HeldOutSplitter
+
+_LOADING_VARIANCES = (1.0, 10.0, 100.0)
+_GAIN_VARIANCES = (0.0, 0.3)
+
+
+@torch.inference_mode()
+def adapt(module: SCDTLModule, split: HeldOutSplitter, fit_scale: bool) -> None:
+    """Correct what bulk says of each gene by what the cells say, beside the networks as they are.
+
+    How far the cells may depart from bulk, held-out data decide; not at all is among the choices.
+    With ``fit_scale`` the log-ratios so far are scaled first, see :func:`calibrate`.
+    """
+    co_expression = module.co_expression
+    co_expression.correction.zero_()
+    if not co_expression.solve.any():
+        return
+    judged = _Judged(module, split, fit_scale)
+    if judged.scale == 0:
+        return
+    correction = _Correction(module, split, judged.scale)
+    best_loss, best = judged.loss(judged.log_ratios), co_expression.correction.clone()
+    for variances in product(_LOADING_VARIANCES, _GAIN_VARIANCES):
+        co_expression.correction.copy_(correction.at(*variances))
+        change = co_expression.corrected(judged.components, judged.residual)
+        step = module.noise.best_scale(
+            change, judged.log_mean + judged.log_ratios, judged.held_out
+        )
+        loss = judged.loss(judged.log_ratios + step * change)
+        if loss < best_loss:
+            best_loss, best = loss, co_expression.correction * (step / judged.scale)
+    co_expression.correction.copy_(best)
+
+
+class _Judged:
+    """Some cells before adaptation, and how well a prediction does on what is held out of them."""
+
+    def __init__(self, module: SCDTLModule, split: HeldOutSplitter, fit_scale: bool):
+        self.module = module
+        cells = [on_device(module, minibatch) for minibatch in split.judgement_dataloader()]
+        self.counts, self.held_out, batch = (torch.cat(part) for part in zip(*cells, strict=True))
+        self.log_mean = module.batch_log_mean(batch)
+        deviation = module.deviation(self.counts, batch)
+        by_bulk = module.co_expression(deviation)
+        self.residual = deviation - by_bulk
+        self.components = module.co_expression.components(deviation)
+        log_ratios = module.by_networks(deviation, batch) + by_bulk
+        self.scale = 1.0
+        if fit_scale:
+            log_mean = self.log_mean.expand_as(log_ratios)
+            self.scale = module.noise.best_scale(log_ratios, log_mean, self.held_out)
+        self.log_ratios = self.scale * log_ratios
+
+    def loss(self, log_ratios: torch.Tensor) -> float:
+        """Held-out loss of the posterior, its noise fitted anew."""
+        noise = copy.deepcopy(self.module.noise)
+        prediction = self.log_mean + log_ratios, self.counts, self.held_out
+        noise.held_out_loss(*prediction)
+        noise.renew()
+        return float(noise.held_out_loss(*prediction))
+
+
+class _Correction:
+    """One step of Fisher scoring from bulk's loadings, which are the mean of the prior.
+
+    Predictors are the components of each cell by the genes other than the one predicted. The prior
+    lets a loading change as far as loadings on that component matter in bulk, and all loadings of
+    a gene by a common gain. Genes have the same information matrix up to a factor, so that its
+    eigenvectors serve all of them.
+    """
+
+    def __init__(self, module: SCDTLModule, split: HeldOutSplitter, scale: float):
+        co_expression = module.co_expression
+        loadings = co_expression.loadings
+        n_genes, n_components = loadings.shape
+        self.size = loadings.square().mean(0).sqrt().double()
+        slope_sums = self.size.new_zeros(n_genes, n_components)
+        information = self.size.new_zeros(n_components, n_components)
+        by_own, of_gene, squares = self.size.new_zeros(3, n_genes)
+        for minibatch in split.calibration_dataloader():
+            counts, _, batch = on_device(module, minibatch)
+            deviation, log_mean = module.deviation(counts, batch), module.batch_log_mean(batch)
+            by_bulk = co_expression(deviation)
+            log_ratios = scale * (module.by_networks(deviation, batch) + by_bulk)
+            slope, curvature = module.noise.slope(log_ratios, log_mean, counts)
+            components = co_expression.components(deviation).double() * self.size
+            slope_sums += slope.double().T @ components
+            information += (components * curvature.sum(1, keepdim=True)).T @ components
+            by_own += (slope * (deviation - by_bulk)).sum(0)
+            of_gene += curvature.sum(0)
+            squares += slope.square().sum(0)
+        slope_sums -= by_own[:, None] * co_expression.of_own * self.size
+        # Rates vary beyond the sampling of molecules, so that the cells tell less.
+        spread = (squares / of_gene.clamp(min=1e-12)).clamp(min=1)[:, None]
+        values, self.directions = torch.linalg.eigh(information)
+        share = of_gene / of_gene.sum().clamp(min=1e-12)
+        self.information = share[:, None] * values / spread
+        self.slopes = slope_sums @ self.directions / spread
+        self.bulk = (loadings / self.size.clamp(min=1e-12)) @ self.directions
+
+    def at(self, variance: float, variance_of_gain: float) -> torch.Tensor:
+        """Genes × components, under a prior with these variances."""
+        inverse = 1 / (self.information + 1 / variance)
+        step, along = inverse * self.slopes, inverse * self.bulk
+        # The gain of a gene is one more direction of the prior (Sherman and Morrison).
+        length = self.bulk.square().sum(1, keepdim=True)
+        weight = variance_of_gain / variance / (variance + variance_of_gain * length)
+        projected = weight * (self.bulk * step).sum(1, keepdim=True)
+        step += along * projected / (1 - weight * (self.bulk * along).sum(1, keepdim=True))
+        return (step @ self.directions.T * self.size).float()
