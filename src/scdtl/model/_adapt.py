@@ -19,17 +19,16 @@ _GAIN_VARIANCES = (0.0, 0.3)
 
 
 @torch.inference_mode()
-def adapt(module: SCDTLModule, split: HeldOutSplitter, fit_scale: bool) -> None:
-    """Correct what bulk says of each gene by what the cells say, beside the networks as they are.
+def adapt(module: SCDTLModule, split: HeldOutSplitter) -> None:
+    """Correct what bulk says of each gene by what the cells say, where no network is trained.
 
     How far the cells may depart from bulk, held-out data decide; not at all is among the choices.
-    With ``fit_scale`` the log-ratios so far are scaled first, see :func:`calibrate`.
     """
     co_expression = module.co_expression
     co_expression.correction.zero_()
     if not co_expression.solve.any():
         return
-    judged = _Judged(module, split, fit_scale)
+    judged = _Judged(module, split)
     if judged.scale == 0:
         return
     correction = _Correction(module, split, judged.scale)
@@ -49,7 +48,7 @@ def adapt(module: SCDTLModule, split: HeldOutSplitter, fit_scale: bool) -> None:
 class _Judged:
     """Some cells before adaptation, and how well a prediction does on what is held out of them."""
 
-    def __init__(self, module: SCDTLModule, split: HeldOutSplitter, fit_scale: bool):
+    def __init__(self, module: SCDTLModule, split: HeldOutSplitter):
         self.module = module
         cells = [on_device(module, minibatch) for minibatch in split.judgement_dataloader()]
         self.counts, self.held_out, batch = (torch.cat(part) for part in zip(*cells, strict=True))
@@ -59,10 +58,8 @@ class _Judged:
         self.residual = deviation - by_bulk
         self.components = module.co_expression.components(deviation)
         log_ratios = module.by_networks(deviation, batch) + by_bulk
-        self.scale = 1.0
-        if fit_scale:
-            log_mean = self.log_mean.expand_as(log_ratios)
-            self.scale = module.noise.best_scale(log_ratios, log_mean, self.held_out)
+        log_mean = self.log_mean.expand_as(log_ratios)
+        self.scale = module.noise.best_scale(log_ratios, log_mean, self.held_out)
         self.log_ratios = self.scale * log_ratios
 
     def loss(self, log_ratios: torch.Tensor) -> float:
