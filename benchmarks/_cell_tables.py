@@ -32,16 +32,14 @@ def clustering(rows: pd.DataFrame) -> str:
     rows = named(rows)
     parts = []
     for score, name in LABEL_SCORES.items():
-        if score not in rows:
-            continue  # of an earlier run
         values = rows.pivot_table(
             index=LINE, columns=["dataset", "seed"], values=score, sort=False
         )
         means = values.T.groupby(level="dataset", sort=False).mean().T
-        deviations = values.T.groupby(level="dataset", sort=False).std().fillna(0).T
+        deviations = values.T.groupby(level="dataset", sort=False).std().T
         texts = as_texts(means).rename(index={"no denoising": "raw counts"})
         for column in texts:
-            spread = deviations[column].map(" ± {:.3f}".format).where(means[column].notna(), "")
+            spread = deviations[column].map(" ± {:.3f}".format, na_action="ignore").fillna("")
             texts[column] = texts[column].to_numpy() + spread.to_numpy()
         to_raw = means.sub(means.xs("observed", level="method").iloc[0]).mean(axis=1)
         texts["mean difference to raw PCA"] = to_raw.map("{:+.3f}".format).to_numpy()

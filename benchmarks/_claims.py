@@ -295,9 +295,7 @@ def _human(unmeasured: pd.DataFrame) -> pd.Series:
 
 
 def _ari(clustering: pd.DataFrame) -> pd.Series:
-    # The column is missing in files of before it was measured.
-    score = "equal_ari" if "equal_ari" in clustering else "best_ari"
-    return of_methods(clustering, score, "PCA", own="PCA")
+    return of_methods(clustering, "equal_ari", "PCA", own="PCA")
 
 
 def _worth(ablation: pd.DataFrame) -> pd.DataFrame:
