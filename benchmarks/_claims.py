@@ -30,6 +30,46 @@ def claim(function: Claim) -> Claim:
     return function
 
 
+# The first figure, by docs/figures/readme.py
+
+
+@claim
+def spleen_molecules(before_after: pd.DataFrame) -> str:
+    """Median molecules of a cell of the first figure."""
+    return f"{_raw(before_after)['median_molecules']:.0f}"
+
+
+@claim
+def spleen_neighbours_raw(before_after: pd.DataFrame) -> str:
+    """Neighbours of a cell's own type by the raw counts, in %."""
+    return f"{100 * _raw(before_after)['same_type']:.0f}"
+
+
+@claim
+def spleen_neighbours(before_after: pd.DataFrame) -> str:
+    """Neighbours of a cell's own type by the layer, in %."""
+    return f"{100 * _imputed(before_after)['same_type']:.0f}"
+
+
+@claim
+def spleen_nk_neighbours_raw(before_after: pd.DataFrame) -> str:
+    """Neighbours of NK cells that are NK cells by the raw counts, in %."""
+    return f"{100 * _raw(before_after)['same_type_of_nk']:.0f}"
+
+
+@claim
+def spleen_nk_neighbours(before_after: pd.DataFrame) -> str:
+    """Neighbours of NK cells that are NK cells by the layer, in %."""
+    return f"{100 * _imputed(before_after)['same_type_of_nk']:.0f}"
+
+
+@claim
+def spleen_clusters_no_better(before_after: pd.DataFrame) -> bool:
+    """ARI of Leiden clusters, by default and with one per type, is no higher by the layer."""
+    raw, imputed = _raw(before_after), _imputed(before_after)
+    return all(imputed[ari] <= raw[ari] for ari in ("ari", "ari_as_many_clusters"))
+
+
 # UMIs
 
 
@@ -292,6 +332,14 @@ def _hidden(reads: pd.DataFrame) -> pd.Series:
 def _human(unmeasured: pd.DataFrame) -> pd.Series:
     human = unmeasured[unmeasured["bulk"] == "human"]
     return human.groupby("dataset")[["median_r", "ceiling"]].mean().mean()
+
+
+def _raw(before_after: pd.DataFrame) -> pd.Series:
+    return before_after.set_index("layer").loc["raw"]
+
+
+def _imputed(before_after: pd.DataFrame) -> pd.Series:
+    return before_after.set_index("layer").loc["imputed"]
 
 
 def _ari(clustering: pd.DataFrame) -> pd.Series:

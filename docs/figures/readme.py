@@ -44,7 +44,7 @@ def main() -> None:
     table = pd.DataFrame({name: numbers(of_layer) for name, of_layer in cells.items()}).T
     table.insert(0, "cells", adata.n_obs)
     table.insert(1, "median_molecules", np.median(np.asarray(adata.X.sum(axis=1))))
-    table.round(4).to_csv(STATIC / "before_after.csv", index_label="layer")
+    table.round(4).to_csv(STATIC / "benchmarks" / "before_after.csv", index_label="layer")
     print(table.T)
     draw(cells)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import tomllib
@@ -83,32 +82,6 @@ def test_both_commands_of_the_readme_make_their_environment() -> None:
 
 def test_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
-
-
-@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
-def test_numbers_beside_the_first_figure_are_those_of_its_run(page: str) -> None:
-    """If this fails after `python docs/figures/readme.py`, change the text."""
-    with (ROOT / "docs" / "_static" / "before_after.csv").open(encoding="utf-8") as file:
-        raw, imputed = csv.DictReader(file)
-    text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
-    pairs = [
-        f"{float(raw[column]):.0%}{between}{float(imputed[column]):.0%}"
-        for column, between in (
-            ("same_type", " are of its own type by the raw counts and "),
-            ("same_type_of_nk", " and "),
-        )
-    ]
-    sentences = [f"fewer than {float(raw['median_molecules']):.0f} molecules", *pairs]
-    if page == "README.md":
-        ari, equal = (
-            [float(x[c]) for x in (raw, imputed)] for c in ("ari", "ari_as_many_clusters")
-        )
-        sentences += [
-            f"{float(imputed['clusters']):.0f} (ARI {ari[1]:.2f}; raw: "
-            f"{float(raw['clusters']):.0f}, ARI {ari[0]:.2f})",
-            f"({equal[1]:.2f} and {equal[0]:.2f})",
-        ]
-    assert not [sentence for sentence in sentences if sentence not in text]
 
 
 @pytest.mark.parametrize("name", ["before_after.png", "architecture.svg"])
