@@ -300,8 +300,8 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         ----------
         max_epochs
             Passes over the training cells; ``None`` allows 400 minibatches (480 for reads), and
-            early stopping usually ends training sooner. 0 skips training and only fits the scale
-            of the bulk network's predictions; without bulk, only the mean profile is left then.
+            early stopping usually ends training sooner. 0 skips training: bulk is only scaled
+            and adapted to the cells in closed form; without bulk, only the mean profile is left.
         accelerator, devices
             As in scvi-tools, but training takes one device.
         batch_size
