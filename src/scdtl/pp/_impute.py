@@ -131,8 +131,8 @@ def impute(
     genes
         Genes to write; the layer is then sparse and stores these columns only. ``None`` for all.
     max_epochs
-        Passes over the cells; ``None`` leaves it to early stopping. 0 skips training and uses bulk
-        alone, which takes seconds.
+        Passes over the cells; ``None`` leaves it to early stopping. 0 skips training and adapts
+        bulk in one step, which takes seconds.
     batch_size
         Cells per minibatch.
     accelerator, devices
