@@ -28,9 +28,10 @@ KINDS = {
     "T": ("CD4+", "CD8+"),
     "NK": ("CD56+",),
     "B": ("CD19+",),
-    "Mono-\ncytes": ("CD14+",),
-    "Den-\ndritic": ("Dendritic",),
+    "Monocytes": ("CD14+",),
+    "Dendritic": ("Dendritic",),
 }
+BROKEN = {"Monocytes": "Mono-\ncytes", "Dendritic": "Den-\ndritic"}
 MARKERS = ("CD3D", "CD3E", "IL32", "NKG7", "GNLY", "CD79A", "MS4A1", "LYZ", "CST3", "FCER1A")
 """Genes whose cells are known, in the order of the kinds."""
 
@@ -86,10 +87,9 @@ def _cells() -> AnnData:
     labels = cells.obs["bulk_labels"].astype(str)
     cells.obs["kind"] = "other"
     for kind, starts in KINDS.items():
-        cells.obs.loc[labels.str.startswith(starts), "kind"] = kind.replace("-\n", "")
-    order = [kind.replace("-\n", "") for kind in KINDS]
-    position = cells.obs["kind"].map({kind: at for at, kind in enumerate(order)})
-    return cells[np.argsort(position.fillna(len(order)).to_numpy(), kind="stable")].copy()
+        cells.obs.loc[labels.str.startswith(starts), "kind"] = kind
+    position = cells.obs["kind"].map({kind: at for at, kind in enumerate(KINDS)})
+    return cells[np.argsort(position.fillna(len(KINDS)).to_numpy(), kind="stable")].copy()
 
 
 def _imputed(deep: AnnData) -> AnnData:
@@ -207,10 +207,10 @@ def _mark_kinds(axis: Axes, kinds: pd.Series) -> None:
     """Name the kinds below the cells, and part them by lines."""
     edges, ticks, names = [], [], []
     for name in KINDS:
-        at = np.flatnonzero(kinds == name.replace("-\n", ""))
+        at = np.flatnonzero(kinds == name)
         edges.append(at[-1] + 0.5)
         ticks.append(at.mean())
-        names.append(name)
+        names.append(BROKEN.get(name, name))
     for edge in edges:
         axis.axvline(edge, color="white", linewidth=1)
     axis.set_xticks(ticks, names)

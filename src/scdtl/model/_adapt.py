@@ -25,24 +25,24 @@ def adapt(module: SCDTLModule, split: HeldOutSplitter) -> None:
     How far the cells may depart from bulk, held-out data decide; not at all is among the choices.
     """
     co_expression = module.co_expression
-    co_expression.correction.zero_()
+    co_expression.forget_cells()
     if not co_expression.solve.any():
         return
     judged = _Judged(module, split)
     if judged.scale == 0:
         return
     correction = _Correction(module, split, judged.scale)
-    best_loss, best = judged.loss(judged.log_ratios), co_expression.correction.clone()
+    best_loss, best = judged.loss(judged.log_ratios), torch.zeros_like(co_expression.correction)
     for variances in product(_LOADING_VARIANCES, _GAIN_VARIANCES):
-        co_expression.correction.copy_(correction.at(*variances))
-        change = co_expression.corrected(judged.components, judged.residual)
+        co_expression.correct(correction.at(*variances))
+        change = co_expression.by_cells(judged.components, judged.residual)
         step = module.noise.best_scale(
             change, judged.log_mean + judged.log_ratios, judged.held_out
         )
         loss = judged.loss(judged.log_ratios + step * change)
         if loss < best_loss:
             best_loss, best = loss, co_expression.correction * (step / judged.scale)
-    co_expression.correction.copy_(best)
+    co_expression.correct(best)
 
 
 class _Judged:
@@ -54,9 +54,9 @@ class _Judged:
         self.counts, self.held_out, batch = (torch.cat(part) for part in zip(*cells, strict=True))
         self.log_mean = module.batch_log_mean(batch)
         deviation = module.deviation(self.counts, batch)
-        by_bulk = module.co_expression(deviation)
-        self.residual = deviation - by_bulk
         self.components = module.co_expression.components(deviation)
+        by_bulk = module.co_expression.by_bulk(self.components, deviation)
+        self.residual = deviation - by_bulk
         log_ratios = module.by_networks(deviation, batch) + by_bulk
         log_mean = self.log_mean.expand_as(log_ratios)
         self.scale = module.noise.best_scale(log_ratios, log_mean, self.held_out)
@@ -91,10 +91,11 @@ class _Correction:
         for minibatch in split.calibration_dataloader():
             counts, _, batch = on_device(module, minibatch)
             deviation, log_mean = module.deviation(counts, batch), module.batch_log_mean(batch)
-            by_bulk = co_expression(deviation)
+            components = co_expression.components(deviation)
+            by_bulk = co_expression.by_bulk(components, deviation)
             log_ratios = scale * (module.by_networks(deviation, batch) + by_bulk)
             slope, curvature = module.noise.slope(log_ratios, log_mean, counts)
-            components = co_expression.components(deviation).double() * self.size
+            components = components.double() * self.size
             slope_sums += slope.double().T @ components
             information += (components * curvature.sum(1, keepdim=True)).T @ components
             by_own += (slope * (deviation - by_bulk)).sum(0)

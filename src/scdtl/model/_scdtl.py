@@ -419,7 +419,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
                 EarlyStopping("validation_loss", min_delta=least_gain, patience=patience)
             )
         self.module.log_ratio_scale.fill_(1)  # an end of training may have set it, and the next
-        self.module.co_expression.correction.zero_()
+        self.module.co_expression.forget_cells()
         self.is_trained_ = bool(self.history_)  # whether there is a history to continue
         self.module.train()  # Lightning leaves a module that was trained before in eval mode
         with quiet_lightning(), one_process() as plugins, StopOnInterrupt() as interrupt:

@@ -97,10 +97,14 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     if header["model_name"] == "SCDTL":
         # What it was when no file said so.
         header["parameters"] = {"n_levels": 3, "n_components": 0} | header["parameters"]
-        n_genes = len(header["genes"])
-        no_loadings = (n_genes, 0)
-        shapes = {"solve": (0, 0), "leverage": (n_genes,)}
-        shapes |= {"loadings": no_loadings, "correction": no_loadings}
+        n_genes, n = len(header["genes"]), header["parameters"]["n_components"]
+        shapes: dict[str, tuple[int, ...]] = {
+            "loadings": (n_genes, n),
+            "solve": (n, n),
+            "leverage": (n_genes,),
+            "correction": (n_genes, n),
+            "by_own": (n_genes,),
+        }
         for name, shape in shapes.items():
             empty = np.zeros(shape, np.float32)
             tensors.setdefault(f"{_NETWORK}co_expression.{name}", empty)

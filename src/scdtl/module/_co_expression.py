@@ -31,6 +31,7 @@ class CoExpression(nn.Module):
     solve: torch.Tensor
     leverage: torch.Tensor
     correction: torch.Tensor
+    by_own: torch.Tensor
 
     def __init__(self, n_genes: int, n_components: int):
         super().__init__()
@@ -38,6 +39,9 @@ class CoExpression(nn.Module):
         self.register_buffer("solve", torch.zeros(n_components, n_components))
         self.register_buffer("leverage", torch.zeros(n_genes))
         self.register_buffer("correction", torch.zeros(n_genes, n_components))
+        self.register_buffer(
+            "by_own", torch.zeros(n_genes)
+        )  # what a residual does to itself by it
 
     def regress_on(self, measured: torch.Tensor, noise: float) -> None:
         """Fit the regression on the genes that are measured, with that variance of the noise."""
@@ -45,23 +49,32 @@ class CoExpression(nn.Module):
         of_own = (self.loadings @ self.solve * self.loadings).sum(1)
         self.leverage.copy_(of_own * measured)  # genes that were not measured add nothing
 
+    def correct(self, correction: torch.Tensor) -> None:
+        """Take what the cells say of each gene, genes × components, besides bulk."""
+        self.correction.copy_(correction)
+        self.by_own.copy_((correction * self.of_own).sum(1))
+
+    def forget_cells(self) -> None:
+        """Go by bulk alone."""
+        self.correction.zero_()
+        self.by_own.zero_()
+
     def clear(self) -> None:
         """Predict nothing."""
         self.loadings.zero_()
         self.solve.zero_()
         self.leverage.zero_()
-        self.correction.zero_()
+        self.forget_cells()
 
     def forward(self, deviation: torch.Tensor) -> torch.Tensor:
         """Log-ratios of cells × genes."""
         if not self.solve.any():
             return torch.zeros_like(deviation)
         components = self.components(deviation)
-        with_own = components @ self.loadings.T
-        by_bulk = (with_own - self.leverage * deviation) / (1 - self.leverage)
-        if not self.correction.any():
+        by_bulk = self.by_bulk(components, deviation)
+        if not self.by_own.any():
             return by_bulk
-        return by_bulk + self.corrected(components, deviation - by_bulk)
+        return by_bulk + self.by_cells(components, deviation - by_bulk)
 
     def components(self, deviation: torch.Tensor) -> torch.Tensor:
         """Components of cells, by all of their genes."""
@@ -72,13 +85,17 @@ class CoExpression(nn.Module):
         """What the own residual of each gene adds to the components of its cell."""
         return self.loadings @ self.solve
 
-    def corrected(self, components: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
+    def by_bulk(self, components: torch.Tensor, deviation: torch.Tensor) -> torch.Tensor:
+        """What bulk says, by the other genes."""
+        with_own = components @ self.loadings.T
+        return (with_own - self.leverage * deviation) / (1 - self.leverage)
+
+    def by_cells(self, components: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
         """What the correction adds, by the other genes.
 
-        Residuals are deviations less what the other genes tell of them.
+        Residuals are deviations less what bulk says of them.
         """
-        own = (self.correction * self.of_own).sum(1)
-        return components @ self.correction.T - own * residual
+        return components @ self.correction.T - self.by_own * residual
 
 
 def ridge_inverse(loadings: torch.Tensor, ridge: float) -> torch.Tensor:
