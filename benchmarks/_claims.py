@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from _summary_tables import POSTERIOR, PUBLISHED, of_methods
+from _summary_tables import POSTERIOR, PUBLISHED, hidden, masked, of_human, of_methods
 from _tables import OWN
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def deep_r_best_peer(downsampling: pd.DataFrame) -> str:
 
 @claim
 def bulk_helps_most_with_few_cells(transfer: pd.DataFrame) -> bool:
-    """Mean gain in gene D² of the default start falls from 50 to 100, 300 and 1,000 cells."""
+    """Mean gain in gene D² of the default start falls with the number of cells."""
     scores = transfer.pivot_table(
         index=["cells", "dataset", "seed"], columns="line", values="gene_d2"
     )
@@ -164,44 +164,44 @@ def bulk_helps_most_with_few_cells(transfer: pd.DataFrame) -> bool:
 @claim
 def masked_rmse(masking: pd.DataFrame) -> str:
     """Mean RMSE of scdtl at masked values, zero-truncated, 30 % masked."""
-    return f"{_masked(masking)[SCDTL]:.3f}"
+    return f"{masked(masking, 'rmse')[SCDTL]:.3f}"
 
 
 @claim
 def masked_rmse_best_peer(masking: pd.DataFrame) -> str:
     """Lowest mean RMSE of another method at masked values, zero-truncated, 30 % masked."""
-    return f"{_peers(_masked(masking)).min():.3f}"
+    return f"{_peers(masked(masking, 'rmse')).min():.3f}"
 
 
 @claim
 def cellmapper_restores_as_well(masking: pd.DataFrame) -> bool:
     """Mean RMSE of CellMapper and scdtl differ by less than .005, 30 % of the values masked."""
-    rmse = _masked(masking)
+    rmse = masked(masking, "rmse")
     return abs(rmse["cellmapper"] - rmse[SCDTL]) < 0.005
 
 
 @claim
 def hidden_r(reads: pd.DataFrame) -> str:
     """Mean r of scdtl at hidden entries, from the other genes alone."""
-    return f"{_hidden(reads)[SCDTL]:.3f}"
+    return f"{hidden(reads, 'r')[SCDTL]:.3f}"
 
 
 @claim
 def hidden_r_best_peer(reads: pd.DataFrame) -> str:
     """Highest mean r of another method at hidden entries."""
-    return f"{_peers(_hidden(reads)).max():.3f}"
+    return f"{_peers(hidden(reads, 'r')).max():.3f}"
 
 
 @claim
 def unmeasured_r(unmeasured: pd.DataFrame) -> str:
     """Median r over genes, mean over the human data sets."""
-    return f"{_human(unmeasured)['median_r']:.2f}"
+    return f"{of_human(unmeasured)['median_r']:.2f}"
 
 
 @claim
 def unmeasured_ceiling(unmeasured: pd.DataFrame) -> str:
     """Median r over genes if they are measured, mean over the human data sets."""
-    return f"{_human(unmeasured)['ceiling']:.2f}"
+    return f"{of_human(unmeasured)['ceiling']:.2f}"
 
 
 # Cells, tests, trust
@@ -317,21 +317,6 @@ LAYERS = ("scdtl layer", "MAGIC", "kNN-smoothing 15", "ALRA")
 
 def _d2(accuracy: pd.DataFrame, cells: str) -> pd.Series:
     return of_methods(accuracy[accuracy["cells"] == cells], "gene_d2", POSTERIOR)
-
-
-def _masked(masking: pd.DataFrame) -> pd.Series:
-    rows = masking[masking["masked"] == 30]
-    return of_methods(rows, "rmse", "zero-truncated", own="zero-truncated")
-
-
-def _hidden(reads: pd.DataFrame) -> pd.Series:
-    rows = reads[reads["part"] == "hidden"]
-    return of_methods(rows, "r", PUBLISHED, own="other genes alone")
-
-
-def _human(unmeasured: pd.DataFrame) -> pd.Series:
-    human = unmeasured[unmeasured["bulk"] == "human"]
-    return human.groupby("dataset")[["median_r", "ceiling"]].mean().mean()
 
 
 def _raw(before_after: pd.DataFrame) -> pd.Series:

@@ -7,6 +7,7 @@ from _tables import METHODS, OWN, as_markdown, as_texts
 
 PUBLISHED, POSTERIOR = "as published", "with posterior"
 NONE = "–"
+MASKED = 30  # % of the values
 SHOWN = ["scdtl", "scdtl-no-bulk", "cellmapper", "scvi-30", "magic", "knn-smoothing-30"]
 UMI_METHODS = [*SHOWN, "recode", "alra", "mean"]
 READ_METHODS = [
@@ -38,33 +39,46 @@ def umis(accuracy: pd.DataFrame, downsampling: pd.DataFrame) -> str:
 def few_cells(accuracy: pd.DataFrame, unmeasured: pd.DataFrame) -> str:
     """Held-out molecules of 100 cells, and genes that were not measured."""
     few = accuracy[accuracy["cells"] == "100"]
-    human = unmeasured[unmeasured["bulk"] == "human"].groupby("dataset")["median_r"].mean()
     columns = {
         **_with_and_without_posterior(few),
-        "r, unmeasured": pd.Series({"scdtl": human.mean()}),
+        "r, unmeasured": pd.Series({"scdtl": of_human(unmeasured)["median_r"]}),
     }
     return _table(columns, UMI_METHODS)
 
 
 def dropouts(masking: pd.DataFrame, reads: pd.DataFrame) -> str:
     """Masked entries of UMIs, hidden entries of reads, and reads that were thinned."""
-    masked = masking[masking["masked"] == 30]
-    hidden, pairs = (reads[reads["part"] == part] for part in ("hidden", "pairs"))
-    others = {"line": PUBLISHED, "own": "other genes alone"}
+    pairs = reads[reads["part"] == "pairs"]
+    gene_means = of_methods(masking[masking["masked"] == MASKED], "rmse", "non-zero entries")
+    detection = of_methods(reads[reads["part"] == "hidden"], "auc", "no values")
     columns = {
-        "masked, RMSE": of_methods(
-            masked, "rmse", "zero-truncated", own="zero-truncated"
-        ).combine_first(of_methods(masked, "rmse", "non-zero entries")),
-        "masked, AUC": of_methods(masked, "auc", "zero-truncated", own="zero-truncated"),
-        "hidden, r": of_methods(hidden, "r", **others),
-        "hidden, AUC": of_methods(hidden, "auc", **others).combine_first(
-            of_methods(hidden, "auc", "no values")
-        ),
+        "masked, RMSE": masked(masking, "rmse").combine_first(gene_means),
+        "masked, AUC": masked(masking, "auc"),
+        "hidden, r": hidden(reads, "r"),
+        "hidden, AUC": hidden(reads, "auc").combine_first(detection),
         "r, deep": of_methods(pairs, "r", "observed values kept").combine_first(
             of_methods(pairs[pairs["method"] == "observed"], "r", PUBLISHED)
         ),
     }
     return _table(columns, READ_METHODS)
+
+
+def masked(masking: pd.DataFrame, score: str) -> pd.Series:
+    """Zero-truncated, where 30 % of the values are masked."""
+    rows = masking[masking["masked"] == MASKED]
+    return of_methods(rows, score, "zero-truncated", own="zero-truncated")
+
+
+def hidden(reads: pd.DataFrame, score: str) -> pd.Series:
+    """Hidden entries of reads, by scdtl from the other genes alone."""
+    rows = reads[reads["part"] == "hidden"]
+    return of_methods(rows, score, PUBLISHED, own="other genes alone")
+
+
+def of_human(unmeasured: pd.DataFrame) -> pd.Series:
+    """Unmeasured genes and their ceiling, mean over the human data sets."""
+    human = unmeasured[unmeasured["bulk"] == "human"]
+    return human.groupby("dataset")[["median_r", "ceiling"]].mean().mean()
 
 
 def of_methods(rows: pd.DataFrame, score: str, line: str, own: str = "own posterior") -> pd.Series:
