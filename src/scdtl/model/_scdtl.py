@@ -285,7 +285,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         devices: int | list[int] | str = "auto",
         batch_size: int = 64,
         early_stopping: bool = True,
-        early_stopping_patience: int = 2,
+        early_stopping_patience: int = 1,
         held_out_fraction: float = 0.1,
         max_training_cells: int = MAX_TRAINING_CELLS,
         plan_kwargs: dict | None = None,

@@ -9,7 +9,7 @@ import torch
 from scipy import sparse
 
 from scdtl.data._counts import batch_totals
-from scdtl.data._thin import entries_at_random
+from scdtl.data._thin import entries_at_random, hide
 from scdtl.noise._base import NoiseModel, Posterior, Tally
 from scdtl.noise._multinomial import LOG_ZERO, log_or_zero
 
@@ -136,7 +136,8 @@ class Reads(NoiseModel):
         shown = counts.toarray()
         hidden = entries_at_random(shown.shape, share, generator)
         asked = np.where(hidden, np.log1p(shown), np.float32(np.nan))
-        return np.where(hidden, np.float32(np.nan), shown), asked
+        hide(shown, hidden)
+        return shown, asked
 
     @staticmethod
     def held_out_pair(kept: sparse.csr_matrix, held_out: sparse.csr_matrix) -> Pair:

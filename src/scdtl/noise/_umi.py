@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from scdtl.data._counts import batch_totals, gene_totals
-from scdtl.data._thin import entries_at_random, thin
+from scdtl.data._thin import entries_at_random, hide, thin
 from scdtl.noise._base import NoiseModel, Posterior, Tally
 from scdtl.noise._multinomial import log_or_zero, multinomial_nll
 from scdtl.noise._posterior import (
@@ -112,8 +112,8 @@ class UMI(NoiseModel):
         fraction = generator.uniform(*_SHOWN_FRACTION, size=counts.shape[0])
         shown, asked = (part.toarray() for part in thin(counts, fraction, generator))
         share = generator.uniform(0, _MAX_HIDDEN_SHARE, size=(counts.shape[0], 1))
-        hidden = entries_at_random(shown.shape, share, generator)
-        return np.where(hidden, np.float32(np.nan), shown), asked
+        hide(shown, entries_at_random(shown.shape, share, generator))
+        return shown, asked
 
     @staticmethod
     def held_out_pair(kept: sparse.csr_matrix, held_out: sparse.csr_matrix) -> Pair:

@@ -18,7 +18,7 @@ from torch.utils.data import (
 )
 
 from scdtl._constants import REGISTRY_KEYS
-from scdtl.data._thin import entries_at_random
+from scdtl.data._thin import entries_at_random, hide
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -87,8 +87,8 @@ class _HeldOut(Dataset):
     def __getitem__(self, rows: Sequence[int]) -> dict[str, torch.Tensor]:
         shown, asked = self.noise.held_out_pair(self.kept[rows], self.held_out[rows])
         if self.hidden:
-            hidden = entries_at_random(shown.shape, self.hidden, np.random.default_rng(rows[0]))
-            shown = np.where(hidden, np.float32(np.nan), shown)
+            generator = np.random.default_rng(rows[0])
+            hide(shown, entries_at_random(shown.shape, self.hidden, generator))
         return _tensors(shown, asked, self.batch_index[rows])
 
 
