@@ -14,61 +14,63 @@ if TYPE_CHECKING:
     from scdtl.module._scdtl import SCDTLModule
     from scdtl.train._held_out import HeldOutSplitter
 
-_LOADING_VARIANCES = (1.0, 10.0, 100.0)
+_LOADING_VARIANCES = (1.0, 10.0)
 _GAIN_VARIANCES = (0.0, 0.3)
 
 
 @torch.inference_mode()
-def adapt(module: SCDTLModule, split: HeldOutSplitter) -> None:
-    """Correct what bulk says of each gene by what the cells say, where no network is trained.
+def adapt(module: SCDTLModule, split: HeldOutSplitter, fit_scale: bool) -> None:
+    """Correct what bulk says of each gene by what the cells say, beside the networks as they are.
 
     How far the cells may depart from bulk, held-out data decide; not at all is among the choices.
+    With ``fit_scale``, for networks that were not trained, the log-ratios are scaled first.
     """
     co_expression = module.co_expression
     co_expression.forget_cells()
     if not co_expression.solve.any():
         return
-    judged = _Judged(module, split)
+    judged = _Judged(module, split, fit_scale)
     if judged.scale == 0:
         return
     correction = _Correction(module, split, judged.scale)
-    best_loss, best = judged.loss(judged.log_ratios), torch.zeros_like(co_expression.correction)
+    best_loss, best = judged.loss(judged.log_ratios), torch.zeros_like(co_expression.loadings)
     for variances in product(_LOADING_VARIANCES, _GAIN_VARIANCES):
-        co_expression.correct(correction.at(*variances))
-        change = co_expression.by_cells(judged.components, judged.residual)
+        corrected = correction.at(*variances)
+        co_expression.correct(corrected)
+        change = co_expression.by_others(judged.components, judged.deviation) - judged.by_bulk
         step = module.noise.best_scale(
             change, judged.log_mean + judged.log_ratios, judged.held_out
         )
         loss = judged.loss(judged.log_ratios + step * change)
         if loss < best_loss:
-            best_loss, best = loss, co_expression.correction * (step / judged.scale)
+            best_loss, best = loss, corrected * (step / judged.scale)
     co_expression.correct(best)
 
 
 class _Judged:
     """Some cells before adaptation, and how well a prediction does on what is held out of them."""
 
-    def __init__(self, module: SCDTLModule, split: HeldOutSplitter):
-        self.module = module
+    def __init__(self, module: SCDTLModule, split: HeldOutSplitter, fit_scale: bool):
         cells = [on_device(module, minibatch) for minibatch in split.judgement_dataloader()]
         self.counts, self.held_out, batch = (torch.cat(part) for part in zip(*cells, strict=True))
         self.log_mean = module.batch_log_mean(batch)
-        deviation = module.deviation(self.counts, batch)
-        self.components = module.co_expression.components(deviation)
-        by_bulk = module.co_expression.by_bulk(self.components, deviation)
-        self.residual = deviation - by_bulk
-        log_ratios = module.by_networks(deviation, batch) + by_bulk
-        log_mean = self.log_mean.expand_as(log_ratios)
-        self.scale = module.noise.best_scale(log_ratios, log_mean, self.held_out)
+        self.deviation = module.deviation(self.counts, batch)
+        self.components = module.co_expression.components(self.deviation)
+        self.by_bulk = module.co_expression.by_others(self.components, self.deviation)
+        log_ratios = module.by_networks(self.deviation, batch) + self.by_bulk
+        self.scale = 1.0
+        if fit_scale:
+            log_mean = self.log_mean.expand_as(log_ratios)
+            self.scale = module.noise.best_scale(log_ratios, log_mean, self.held_out)
         self.log_ratios = self.scale * log_ratios
+        self.noise = copy.deepcopy(module.noise)
+        self.loss(self.log_ratios)
+        self.noise.renew()
 
     def loss(self, log_ratios: torch.Tensor) -> float:
-        """Held-out loss of the posterior, its noise fitted anew."""
-        noise = copy.deepcopy(self.module.noise)
-        prediction = self.log_mean + log_ratios, self.counts, self.held_out
-        noise.held_out_loss(*prediction)
-        noise.renew()
-        return float(noise.held_out_loss(*prediction))
+        """Held-out loss of the posterior, with the noise before adaptation."""
+        scores = self.log_mean + log_ratios
+        return float(self.noise.held_out_loss(scores, self.counts, self.held_out))
 
 
 class _Correction:
@@ -92,11 +94,11 @@ class _Correction:
             counts, _, batch = on_device(module, minibatch)
             deviation, log_mean = module.deviation(counts, batch), module.batch_log_mean(batch)
             components = co_expression.components(deviation)
-            by_bulk = co_expression.by_bulk(components, deviation)
+            by_bulk = co_expression.by_others(components, deviation)
             log_ratios = scale * (module.by_networks(deviation, batch) + by_bulk)
             slope, curvature = module.noise.slope(log_ratios, log_mean, counts)
+            slope_sums += (slope.T @ components) * self.size
             components = components.double() * self.size
-            slope_sums += slope.double().T @ components
             information += (components * curvature.sum(1, keepdim=True)).T @ components
             by_own += (slope * (deviation - by_bulk)).sum(0)
             of_gene += curvature.sum(0)

@@ -439,15 +439,14 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         }
 
     def _calibrate(self, split: HeldOutSplitter) -> None:
-        """Fit the noise to held-out data; without training, bulk is adapted to the cells first."""
+        """Adapt what bulk says to the cells, and fit the noise to held-out data."""
         self.module.eval()
         has_learned = bool(self.transfer_ or self.history_)
         if not has_learned:
             self.module.log_ratio_scale.zero_()  # the mean profile is all there is to say
-        untrained = has_learned and not self.history_
-        if untrained:
-            adapt(self.module, split)
-        calibrate(self.module, split, fit_scale=untrained)
+        fit_scale = has_learned and not self.history_
+        adapt(self.module, split, fit_scale)
+        calibrate(self.module, split, fit_scale)
 
     def _score(self, split: HeldOutSplitter) -> None:
         """Score on held-out data, then let the posterior know all of them."""

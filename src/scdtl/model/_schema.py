@@ -102,8 +102,8 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             "loadings": (n_genes, n),
             "solve": (n, n),
             "leverage": (n_genes,),
-            "correction": (n_genes, n),
-            "by_own": (n_genes,),
+            "rows": (n_genes, n),
+            "own": (n_genes,),
         }
         for name, shape in shapes.items():
             empty = np.zeros(shape, np.float32)

@@ -19,7 +19,7 @@ class CoExpression(nn.Module):
     form, :math:`(Vh - a x) / (1 - a)` with the leverage :math:`a`, the diagonal of
     :math:`V (V^T V + \lambda I)^{-1} V^T`. The posterior looks at the own count. Cells may correct
     what bulk says of a gene: with a correction :math:`D` of its row, :math:`D h` is added, with
-    :math:`h` from the other genes.
+    :math:`h` from the other genes. All of it is one product with rows and one with the own count.
 
     Parameters
     ----------
@@ -30,51 +30,46 @@ class CoExpression(nn.Module):
     loadings: torch.Tensor
     solve: torch.Tensor
     leverage: torch.Tensor
-    correction: torch.Tensor
-    by_own: torch.Tensor
+    rows: torch.Tensor
+    own: torch.Tensor
 
     def __init__(self, n_genes: int, n_components: int):
         super().__init__()
         self.register_buffer("loadings", torch.zeros(n_genes, n_components))
         self.register_buffer("solve", torch.zeros(n_components, n_components))
         self.register_buffer("leverage", torch.zeros(n_genes))
-        self.register_buffer("correction", torch.zeros(n_genes, n_components))
-        self.register_buffer(
-            "by_own", torch.zeros(n_genes)
-        )  # what a residual does to itself by it
+        # What a gene takes from the components, and what of that is its own count's to take out.
+        self.register_buffer("rows", torch.zeros(n_genes, n_components))
+        self.register_buffer("own", torch.zeros(n_genes))
 
     def regress_on(self, measured: torch.Tensor, noise: float) -> None:
         """Fit the regression on the genes that are measured, with that variance of the noise."""
         self.solve.copy_(ridge_inverse(self.loadings[measured], RIDGE * max(noise, 1e-6)))
-        of_own = (self.loadings @ self.solve * self.loadings).sum(1)
-        self.leverage.copy_(of_own * measured)  # genes that were not measured add nothing
+        leverage = (self.loadings * self.of_own).sum(1)
+        self.leverage.copy_(leverage * measured)  # genes that were not measured add nothing
+        self.forget_cells()
 
     def correct(self, correction: torch.Tensor) -> None:
         """Take what the cells say of each gene, genes × components, besides bulk."""
-        self.correction.copy_(correction)
-        self.by_own.copy_((correction * self.of_own).sum(1))
+        by_own = (correction * self.of_own).sum(1)
+        others = 1 - self.leverage
+        self.rows.copy_(self.loadings * ((1 + by_own) / others)[:, None] + correction)
+        self.own.copy_((self.leverage + by_own) / others)
 
     def forget_cells(self) -> None:
         """Go by bulk alone."""
-        self.correction.zero_()
-        self.by_own.zero_()
+        self.correct(torch.zeros_like(self.loadings))
 
     def clear(self) -> None:
         """Predict nothing."""
-        self.loadings.zero_()
-        self.solve.zero_()
-        self.leverage.zero_()
-        self.forget_cells()
+        for buffer in self.buffers():
+            buffer.zero_()
 
     def forward(self, deviation: torch.Tensor) -> torch.Tensor:
         """Log-ratios of cells × genes."""
         if not self.solve.any():
             return torch.zeros_like(deviation)
-        components = self.components(deviation)
-        by_bulk = self.by_bulk(components, deviation)
-        if not self.by_own.any():
-            return by_bulk
-        return by_bulk + self.by_cells(components, deviation - by_bulk)
+        return self.by_others(self.components(deviation), deviation)
 
     def components(self, deviation: torch.Tensor) -> torch.Tensor:
         """Components of cells, by all of their genes."""
@@ -82,20 +77,12 @@ class CoExpression(nn.Module):
 
     @property
     def of_own(self) -> torch.Tensor:
-        """What the own residual of each gene adds to the components of its cell."""
+        """What the own deviation of each gene adds to the components of its cell."""
         return self.loadings @ self.solve
 
-    def by_bulk(self, components: torch.Tensor, deviation: torch.Tensor) -> torch.Tensor:
-        """What bulk says, by the other genes."""
-        with_own = components @ self.loadings.T
-        return (with_own - self.leverage * deviation) / (1 - self.leverage)
-
-    def by_cells(self, components: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
-        """What the correction adds, by the other genes.
-
-        Residuals are deviations less what bulk says of them.
-        """
-        return components @ self.correction.T - self.by_own * residual
+    def by_others(self, components: torch.Tensor, deviation: torch.Tensor) -> torch.Tensor:
+        """Log-ratios by the other genes of each."""
+        return torch.addcmul(components @ self.rows.T, deviation, self.own, value=-1)
 
 
 def ridge_inverse(loadings: torch.Tensor, ridge: float) -> torch.Tensor:
