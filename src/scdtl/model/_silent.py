@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 MAX_CELLS = 2_000
 
-_LOWEST, _HIGHEST, _N_BINS = -7.0, 9.0, 128  # of the natural logarithm of counts per 10,000
+_LOWEST, _HIGHEST, _N_BINS = -7.0, 9.0, 256  # of the natural logarithm of counts per 10,000
 
 
 def cut_offs(
