@@ -84,6 +84,25 @@ class WithoutAttention(SCDTL):
     _module_cls = ModuleWithoutAttention
 
 
+# Bulk
+
+
+class WithoutAdaptation(SCDTL):
+    """What bulk says of each gene stays as it is."""
+
+    def _calibrate(self, split: HeldOutSplitter) -> None:
+        with mock.patch("scdtl.model._scdtl.adapt"):
+            super()._calibrate(split)
+
+
+class WithoutCoExpression(SCDTL):
+    """Bulk speaks by the DAE alone."""
+
+    def _transfer(self, *args: Any) -> None:
+        super()._transfer(*args)
+        self.module.co_expression.loadings.zero_()
+
+
 # Posterior
 
 
@@ -159,6 +178,8 @@ FULL = "full"
 VARIANTS = {
     FULL: _variant(),
     "without bulk": _variant(bulk=None),
+    "without co-expression": _variant(model=WithoutCoExpression),
+    "without adaptation": _variant(model=WithoutAdaptation),
     "without MMD": _variant(loss={"mmd_weight": 0}),
     "without U-Net": _variant(model=WithoutUNet, loss={"unet_weight": 0}),
     "without attention": _variant(model=WithoutAttention),

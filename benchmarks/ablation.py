@@ -6,6 +6,8 @@ Data, splits, scores and columns of the CSV file are those of `accuracy.py`. The
 table is the mean over data sets of the difference to the full model, in the same split.
 
 without bulk              the DAE starts at random, and there is no MMD
+without co-expression     bulk speaks by the DAE alone
+without adaptation        what bulk says of each gene is not corrected by the cells
 without MMD               starts from bulk, but is not aligned with it
 without U-Net             the DAE branch alone
 without attention         the mean of the two branches' logits
