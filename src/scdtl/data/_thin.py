@@ -7,6 +7,7 @@ from scipy import sparse
 
 _NAN = np.float32(np.nan).view(np.uint32)
 
+
 def thin(
     counts: sparse.csr_matrix, fraction: float | np.ndarray, generator: np.random.Generator
 ) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
