@@ -14,8 +14,8 @@ LINE = re.compile(
     r"Imputed 700 cells × 765 genes as UMIs \((?P<why>[^)]*)\) (?P<origin>.*)\. "
     r"(?P<training>[^.]*)\. Imputation explains (?P<explained>-?[\d.]+) % of the deviance of "
     r"held-out molecules beyond the mean profile\. Genes: "
-    r"(?P<trusted>\d+) trusted, (?P<no_better>\d+) predicted no better than by their mean, "
-    r"(?P<untold>\d+) with too little data to tell\."
+    r"(?P<trusted>\d+) trusted, (?P<no_better>\d+) not clearly predicted better than by their "
+    r"mean, (?P<untold>\d+) with too little data to tell\."
 )
 
 

@@ -211,7 +211,7 @@ def test_magic_on_logs_runs_by_default_for_reads_only(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"held_out_fraction": 1e-9}, "none of these on one side"),
+        ({"held_out_fraction": 1e-9}, "no non-zero entry on one side"),
         ({"methods": [lambda cells: np.ones(3)]}, "gave rates of shape"),
         ({"methods": [lambda cells: -cells.X]}, "gave no rates: rates must not be negative"),
     ],

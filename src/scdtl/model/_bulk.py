@@ -46,7 +46,7 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
     adata
         Samples × genes, registered with :meth:`setup_anndata`.
     registry
-        Registry of the data, where a saved model is loaded without them.
+        Registry of the data, for a saved model that is loaded without its data.
     n_hidden
         Width of the hidden layers.
     n_latent
@@ -102,8 +102,8 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
         ----------
         adata
             Samples × genes: counts, TPM or FPKM; NaN where a study did not measure a gene. Symbols
-            or Ensembl ids in ``var_names``, the other of the two perhaps in a column of ``var``,
-            such as ``gene_name`` or ``gene_ids``.
+            or Ensembl ids in ``var_names``; the others can be in a column of ``var``, such as
+            ``gene_name`` or ``gene_ids``.
         layer
             Layer with the expression; ``None`` for ``adata.X``.
         study_key
@@ -160,13 +160,13 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
         num_workers
             Processes that make episodes.
         datasplitter_kwargs
-            How pseudo-cells are simulated: ``power``, the range of powers to which a sample's
-            ratios to the mean are raised, by default (1, 2.5), lower for cell types than for
-            tissues; ``library_size``, the range of its median, by default (500, 20000); and, by
-            default 0, the shares of episodes that mix the most similar samples (``alike``), that
-            have dropouts and amplification noise (``reads``), and that show only a few hundred or
-            thousand genes (``panels``); ``hidden``, the maximal share of entries that is hidden in
-            the others.
+            How pseudo-cells are simulated. ``power``: range of the powers to which a sample's
+            ratios to the mean are raised, by default (1, 2.5); cell types need lower ones than
+            tissues. ``library_size``: range of the median library size, by default (500, 20000).
+            ``alike``, ``reads`` and ``panels``: shares of the episodes that mix the most similar
+            samples, that have dropouts and amplification noise, and that show only a few hundred
+            or thousand genes; by default 0. ``hidden``: largest share of a cell's entries that is
+            hidden in episodes that show all genes, by default 0.
         plan_kwargs
             Arguments of the training plan, such as ``lr``, by default 0.004.
         **trainer_kwargs

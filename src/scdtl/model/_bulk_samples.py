@@ -99,7 +99,7 @@ def check_bulk(adata: AnnData, layer: str | None) -> None:
         logger.warning(
             "There are only %d bulk samples, from which a network learns little about which genes "
             "go together. Released weights will often help more, unless the samples are of the "
-            "very cell types that you impute.",
+            "same cell types as your cells.",
             adata.n_obs,
         )
 

@@ -49,10 +49,10 @@ class ImputationModel(BaseModelClass):
     def trusted_genes(self) -> np.ndarray:
         """For each gene, whether held-out data were predicted better than by its mean.
 
-        For UMIs by more than sampling error (one-sided test of the deviance explained per cell, 5
-        %); for reads if the same number of unseen entries would be with a probability of 85 %.
-        Also False for genes with too little data: fewer than 20 held-out molecules, or 5 non-zero
-        entries.
+        For UMIs, the gain has to exceed sampling error (a one-sided test over the gains of single
+        cells, at the 5 % level). For reads, the same number of unseen entries has to be predicted
+        better than by the mean with a probability of 85 %. Genes with too little data (fewer than
+        20 held-out molecules, or fewer than 5 held-out entries that are not zero) are False.
         """
         return self.held_out_["trusted_genes"]
 
@@ -81,8 +81,8 @@ class ImputationModel(BaseModelClass):
         ----------
         adata
             Cells × genes; ``None`` for the data of training. In other data the genes may be in
-            another order; missing genes are masked and not in the result; genes that are unknown
-            to the model are left out.
+            another order. Genes that they lack are masked, and are not in the result; genes that
+            the model does not know are left out.
         indices
             Cells to impute, in the order of the result; ``None`` for all.
         transform_batch
@@ -93,18 +93,19 @@ class ImputationModel(BaseModelClass):
             Counts per cell that the result is for, a number or one per cell; ``None`` for the
             cell's own. Used by ``scale="counts"`` and ``scale="expected_log1p"``.
         scale
-            ``"log1p"``: log1p of counts per 10,000 of the mean rate. ``"normalized"``: counts
-            per 10,000. ``"counts"``: counts at the library size. ``"expected_log1p"``: mean
-            over the posterior and the sampling noise of log1p(CP10k), comparable with an
-            observed log-normalised matrix of that library size.
+            ``"log1p"``: log1p of the mean rate per 10,000 counts. ``"normalized"``: the same
+            without the logarithm. ``"counts"``: counts at the library size.
+            ``"expected_log1p"``: the mean of log1p(CP10k) over the posterior and the sampling
+            noise, comparable with an observed log-normalised matrix of that library size.
         replace
             ``"all"`` denoises every entry, ``"zeros"`` keeps observed values and fills zeros,
             ``"trusted"`` denoises the :attr:`trusted_genes` and leaves the others as observed,
             ``"dropouts"`` keeps observed values, fills likely dropouts (see ``return_dropout``)
             with the value expected if the gene is expressed, and leaves the other zeros.
         false_zero_rate
-            Share of each gene's expected molecules, over all cells of the data, that may be given
-            up for exact zeros: unobserved entries with the lowest rates. ``None`` for no zeros.
+            Share of each gene's expected molecules, over all cells of the data, that may be lost
+            to exact zeros: entries without a count that have the lowest rates become zero.
+            ``None`` for no zeros.
         own_counts
             ``False`` predicts each entry from the other genes alone, without its own value: genes
             are hidden in turn, in five folds.
@@ -120,8 +121,8 @@ class ImputationModel(BaseModelClass):
         return_dropout
             Also return for each zero the probability that it is a dropout: that a second,
             independent measurement of the cell would detect the gene, judging by the other genes.
-            For UMIs, that is a second sample of the same depth. 0 where there is a count, or below
-            0.01.
+            For UMIs, that is a second sample of the same depth. 0 where there is a count, and
+            where it would be below 0.01.
         return_numpy
             Return an array instead of a DataFrame.
 
@@ -177,7 +178,7 @@ class ImputationModel(BaseModelClass):
         batch_size: int | None = None,
         random_state: int = 0,
     ) -> sparse.csr_matrix:
-        """Draw counts as a new measurement of the same cells might give them.
+        """Draw counts that a new measurement of the same cells might give.
 
         A rate is drawn from its gamma posterior, then a count from a Poisson distribution. Unlike
         the mean rates, such counts are as noisy as real ones: compare their correlations and

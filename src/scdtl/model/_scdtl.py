@@ -54,8 +54,9 @@ _MIN_LR_FRACTION = 1 / 8
 class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
     """Imputation of single-cell counts by deep transfer learning from bulk RNA-seq.
 
-    A denoising autoencoder, initialised from bulk where :meth:`from_bulk_model` builds the model,
-    and a 1D U-Net over co-expressed genes predict each cell's profile; attention fuses the two; a
+    A denoising autoencoder (DAE) and a 1D U-Net over co-expressed genes predict each cell's
+    profile, and attention fuses the two. With :meth:`from_bulk_model` the DAE starts from bulk,
+    and what bulk knows of co-expression is added, corrected by the cells after training. A
     posterior weighs the prediction against the observed count. After Zhao et al., Briefings in
     Bioinformatics 2024 (bbae555); for UMIs, a likelihood of molecules replaces masked regression.
 
@@ -64,7 +65,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
     adata
         Cells × genes with raw counts, registered with :meth:`setup_anndata`.
     registry
-        Registry of the data, where a saved model is loaded without them.
+        Registry of the data, for a saved model that is loaded without its data.
     n_hidden
         Width of the DAE's hidden layers.
     n_latent
@@ -72,15 +73,15 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
     dropout_rate
         Dropout in the DAE.
     patch_size
-        Neighbouring genes that the U-Net reads together.
+        Number of neighbouring genes that the U-Net reads together.
     n_levels
-        Resolutions of the U-Net.
+        Number of resolutions of the U-Net.
     n_models
-        Number of networks, trained one after the other, each in its own order of the cells; the
-        prediction is their mean, which is more accurate. Training time is proportional to it.
-        Latent and attention are those of the last network.
+        Number of networks. They are trained one after the other, each with the cells in another
+        order, and the prediction is their mean, which is more accurate. Training time is
+        proportional to it. Latent and attention are those of the last network.
     n_components
-        Components of bulk co-expression; :meth:`from_bulk_model` sets it.
+        Number of components of bulk co-expression; :meth:`from_bulk_model` sets it.
 
     See Also
     --------
@@ -293,15 +294,17 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
     ) -> None:
         """Train on a part of each cell, with early stopping on the held-out part.
 
-        For UMIs, molecules are held out; for reads, whole entries of up to 2,000 cells. Ctrl-C
-        ends training with the best weights so far.
+        For UMIs, molecules are held out; for reads, whole entries of up to 2,000 cells. After
+        training, bulk's co-expression is adapted to the cells in closed form, and the noise of the
+        posterior is fitted. Ctrl-C ends training with the best weights so far.
 
         Parameters
         ----------
         max_epochs
-            Passes over the training cells; ``None`` allows 400 minibatches (480 for reads), and
-            early stopping usually ends training sooner. 0 skips training: bulk is only scaled
-            and adapted to the cells in closed form; without bulk, only the mean profile is left.
+            Passes over the training cells; ``None`` allows as many as make up 400 minibatches (480
+            for reads), at least one, and early stopping usually ends training sooner. 0 skips
+            training: bulk is only scaled and adapted to the cells in closed form; without bulk,
+            only the mean profile is left.
         accelerator, devices
             As in scvi-tools, but training takes one device.
         batch_size
@@ -309,8 +312,8 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         early_stopping
             Stop when the held-out loss hardly decreases any more.
         early_stopping_patience
-            Number of validations (about one every 32 minibatches) with almost no gain before
-            training stops.
+            Number of validations in a row with almost no gain after which training stops. There
+            is one about every 32 minibatches, or after each pass if that takes more.
         held_out_fraction
             Share of each cell's molecules or entries held out for early stopping, for trust, and
             for fitting the noise of the posterior.
@@ -326,8 +329,8 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         Raises
         ------
         ValueError
-            If a callback would open a pickle: scvi-tools' ``SaveCheckpoint`` with
-            ``load_best_on_end`` or ``check_nan_gradients``; or if several devices are asked for.
+            If a callback would open a pickle (scvi-tools' ``SaveCheckpoint`` with
+            ``load_best_on_end`` or ``check_nan_gradients``), or if several devices are asked for.
         """
         refuse_checkpoints_to_open(trainer_kwargs.get("callbacks"))
         check_one_device(devices, trainer_kwargs.get("strategy"))

@@ -25,7 +25,7 @@ def attention(
     show: bool | None = None,
     save: str | os.PathLike[str] | None = None,
 ) -> Axes:
-    """Draw the weights of the DAE, which is transferred from bulk, and the U-Net for each gene.
+    """Draw how much the DAE, which starts from bulk, and the U-Net contribute to each gene.
 
     Bars are means over cells of the cross-channel attention (:meth:`scdtl.SCDTL.get_attention`);
     the two branches add up to 1.

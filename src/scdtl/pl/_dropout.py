@@ -35,15 +35,16 @@ def dropout(
 ) -> Axes:
     """Draw in how many cells a gene is detected, likely dropped out, or likely absent.
 
-    A bar per gene or, for a single gene with ``groupby``, per group of cells: where cells of a
-    type express the gene, most of its zeros there should be dropouts, and elsewhere stay.
+    There is a bar per gene or, for a single gene with ``groupby``, per group of cells. In a cell
+    type that expresses the gene, most of its zeros should be likely dropouts; in other types they
+    should stay.
 
     Parameters
     ----------
     adata
         Imputed by :func:`scdtl.pp.impute` with ``return_dropout=True``.
     genes
-        A gene, or a list of them; ``None`` for those with most likely dropouts.
+        A gene, or a list of them; ``None`` for those with the largest number of likely dropouts.
     groupby
         Column of ``obs`` whose groups get a bar each.
     key

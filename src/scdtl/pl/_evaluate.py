@@ -24,9 +24,9 @@ def evaluate(
     show: bool | None = None,
     save: str | os.PathLike[str] | None = None,
 ) -> Axes:
-    """Draw the main score of each method as a bar, the first one on top.
+    """Draw the main score of each method as a bar, in the order of ``evaluation.scores``.
 
-    That is the Poisson score, or for reads the correlation with held-out entries.
+    The main score is the Poisson score, or for reads the correlation with held-out entries.
 
     Parameters
     ----------

@@ -28,9 +28,9 @@ def history(
 ) -> Axes:
     """Draw the losses of training and of held-out data per epoch.
 
-    Training ends when held-out data are no longer predicted better; the model keeps the weights of
-    the best validation, which is marked. The training loss also includes the U-Net on its own and
-    the distance to bulk, so it has a separate axis on the right.
+    Training ends at a validation where held-out data are predicted hardly any better. The model
+    keeps the weights of the best validation, which is marked. The training loss also includes the
+    U-Net on its own and the distance to bulk, so it has a separate axis on the right.
 
     Parameters
     ----------

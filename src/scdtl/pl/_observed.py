@@ -125,9 +125,9 @@ def gene_scatter(
 ) -> list[Axes]:
     """Draw one gene against another, observed on the left and imputed on the right.
 
-    Observed counts are brought to the scale of the imputed layer, as in
-    :func:`scdtl.pl.observed_vs_imputed`, where ``scale="expected_log1p"`` is advised as well; both
-    panels have the same axes.
+    Observed counts are brought to the scale of the imputed layer. To compare the two panels, which
+    have the same axes, impute with ``scale="expected_log1p"``, for the reason given at
+    :func:`scdtl.pl.observed_vs_imputed`.
 
     Parameters
     ----------

@@ -82,7 +82,8 @@ def trust(
     without = [str(adata.var_names[at]) for at in named if mean_count[at] == 0]
     if without:
         raise ValueError(
-            f"{', '.join(without)} has no counts and no place: leave it out of genes."
+            f"{', '.join(without)} has no counts, so there is nothing to draw: leave it out of "
+            "genes=."
         )
 
     unknown = np.isnan(explained)

@@ -30,7 +30,9 @@ def unmeasured(
     show: bool | None = None,
     save: str | os.PathLike[str] | None = None,
 ) -> Axes:
-    """Draw for how many genes that were not measured which correlation can be expected.
+    """Draw how many of the genes that were not measured can be expected to reach which r.
+
+    r is the correlation over cells between prediction and measurement, ``var["expected_r"]``.
 
     Parameters
     ----------
@@ -56,7 +58,7 @@ def unmeasured(
     KeyError
         If there is no ``var["expected_r"]``, or a gene is unknown.
     ValueError
-        If nothing can be expected, as of fewer than 20 measured genes.
+        If ``expected_r`` is NaN, as with fewer than 20 measured genes.
 
     Examples
     --------

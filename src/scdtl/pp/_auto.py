@@ -66,7 +66,7 @@ def _best(cells: Cells) -> BulkWeights:
     told = ", ".join(f"{weights.name!r} {100 * score:.2f} %" for score, weights in scored)
     _, best = max(scored, key=lambda pair: pair[0])
     logger.info(
-        "bulk='auto': %r. Explained of the deviance of held-out data, before training: %s.",
+        "bulk='auto': %r is taken. Deviance of held-out data explained before training: %s.",
         best.name,
         told,
     )

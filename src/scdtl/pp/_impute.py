@@ -72,9 +72,9 @@ def impute(
     """Impute raw counts by transfer learning from bulk RNA-seq.
 
     Trains :class:`scdtl.SCDTL`, starting from bulk weights unless ``bulk=None``, until the
-    prediction of held-out molecules (for reads, of entries) stops improving, then writes the mean
-    rate of every gene in every cell. All results are computed before the first is written: after
-    an error ``adata`` is unchanged.
+    prediction of held-out molecules (for reads, of entries) hardly improves any more. Then writes
+    the mean rate of every gene in every cell. All results are computed before the first is
+    written: after an error ``adata`` is unchanged.
 
     Neither the counts nor the results need to fit into memory: see ``out`` and ``lazy``.
 
@@ -84,8 +84,8 @@ def impute(
         Cells × genes with raw counts (sparse or dense), gene names in ``var_names``. Features that
         are not genes by ``var["feature_types"]`` are left out and zero in the layer. With ``out``
         or ``lazy`` it may be backed by an .h5ad file, or hold dask arrays, as from
-        :func:`anndata.experimental.read_lazy`: training then reads a sample of the cells, and the
-        rest is read block by block.
+        :func:`anndata.experimental.read_lazy`: training then reads at most a sample of the cells,
+        and imputation reads them block by block.
     layer
         Layer with the raw counts; ``None`` for ``adata.X``.
     noise
@@ -96,20 +96,20 @@ def impute(
     bulk
         What the network starts from: name of released weights (``scdtl.pretrained.available``;
         ``"human"`` and ``"mouse"`` ship with the package), ``"auto"``, path of a weight file,
-        a trained :class:`scdtl.BulkDAE`, own bulk samples, or ``None`` for no transfer. Own
-        samples are an AnnData of samples × genes, or the path of one in ``.h5ad`` or ``.zarr``, as
+        a trained :class:`scdtl.BulkDAE`, your own bulk samples, or ``None`` for no transfer.
+        Samples are an AnnData of samples × genes, or the path of one in ``.h5ad`` or ``.zarr``, as
         :meth:`scdtl.BulkDAE.setup_anndata` takes it; a BulkDAE is trained on them first, using
-        ``obs["study"]`` and ``obs["unit"]`` if present. ``"auto"`` takes those of the released
-        weights on this machine that, before any training, predict held-out data of up to 512 of
-        the cells best. Weights that do not predict the cells at hand are dropped with a message.
+        ``obs["study"]`` and ``obs["unit"]`` if present. ``"auto"`` compares the released weights
+        on this machine and takes those that, before any training, best predict held-out data of up
+        to 512 of the cells. Weights that do not predict your cells are dropped with a message.
     batch_key
         Column of ``obs`` with the batch of each cell.
     key_added
         Name of the results.
     scale
-        ``"log1p"``: log1p of counts per 10,000 of the mean rate. ``"normalized"``: counts per
-        10,000. ``"counts"``: counts at the cell's own library size. ``"expected_log1p"``: the
-        mean of log1p(CP10k) over the posterior and the sampling noise, comparable with an
+        ``"log1p"``: log1p of the mean rate per 10,000 counts. ``"normalized"``: the same without
+        the logarithm. ``"counts"``: counts at the cell's own library size. ``"expected_log1p"``:
+        the mean of log1p(CP10k) over the posterior and the sampling noise, comparable with an
         observed log-normalised matrix.
     library_size
         Counts per cell for ``"counts"`` and ``"expected_log1p"``, a number or one per cell;
@@ -120,9 +120,9 @@ def impute(
         ``"dropouts"`` keeps observed values, fills likely dropouts and leaves the other zeros: the
         layer is sparse.
     false_zero_rate
-        Share of each gene's expected molecules that may be given up for exact zeros, such as 0.05.
-        Unobserved entries with the lowest rates become zero: a gene that is silent in a population
-        is then zero there. The layer is sparse. ``None`` for no zeros.
+        Share of each gene's expected molecules that may be lost to exact zeros, such as 0.05.
+        Entries without a count that have the lowest rates become zero: a gene that is silent in a
+        population is then zero there. The layer is sparse. ``None`` for no zeros.
     own_counts
         ``False`` predicts each entry from the other genes alone, without its own value: for
         entries that are known to have dropped out.
@@ -131,8 +131,9 @@ def impute(
     genes
         Genes to write; the layer is then sparse and stores these columns only. ``None`` for all.
     max_epochs
-        Passes over the cells; ``None`` leaves it to early stopping. 0 skips training and adapts
-        bulk in one step, which takes seconds.
+        Passes over the cells; ``None`` leaves it to early stopping. 0 skips training, which then
+        takes seconds: bulk is only adapted to the cells in closed form, as it otherwise is after
+        training.
     batch_size
         Cells per minibatch.
     accelerator, devices
@@ -200,8 +201,8 @@ def impute(
     Raises
     ------
     ValueError, TypeError, KeyError
-        If the input is not raw counts, names are missing or taken, or less than 10 % of the genes
-        are in the weights.
+        If the input is not raw counts, names are missing or already in use, or less than 10 % of
+        the genes are in the weights.
     MemoryError
         If the results would not fit into memory.
     OSError

@@ -70,8 +70,8 @@ def report(model: SCDTL, n_cells: int, recognised: Recognised) -> None:
     n_untold = int(np.isnan(trust).sum())
     logger.info(
         "Imputed %d cells × %d genes as %s (%s) %s. %s Imputation explains %.1f %% of the "
-        "deviance of held-out %s beyond the mean profile. Genes: %d trusted, %d predicted no "
-        "better than by their mean, %d with too little data to tell.",
+        "deviance of held-out %s beyond the mean profile. Genes: %d trusted, %d not clearly "
+        "predicted better than by their mean, %d with too little data to tell.",
         n_cells,
         len(trust),
         {"umi": "UMIs"}.get(recognised.noise, recognised.noise),

@@ -58,7 +58,7 @@ def impute_unmeasured(
     a platform misses. :class:`scdtl.SCDTL` is trained on the measured genes; a cell's position
     among the components of bulk co-expression follows from them, and the other genes from that.
 
-    Bulk knows which genes go together, not what is particular to these cells: most genes are
+    Bulk knows which genes go together, not what is particular to your cells: most genes are
     predicted only roughly. ``var["expected_r"]`` says how far to believe each one.
 
     Parameters
@@ -66,13 +66,15 @@ def impute_unmeasured(
     adata
         Cells × genes with raw counts, in memory; stays as it is.
     genes
-        Genes to impute, by symbol, Ensembl id, alias or ortholog, as the data name theirs;
-        ``None`` for all that the weights know and the data lack, by the weights' names.
+        Genes to impute, by any name that is recognised in ``var_names``: symbol, Ensembl id, alias
+        or ortholog. ``None`` for all that the weights know and the data lack, by the weights'
+        names.
     layer, noise
         As in :func:`scdtl.pp.impute`.
     bulk
-        As in :func:`scdtl.pp.impute`, but weights of version 0.1 do not know enough. ``"auto"``
-        takes those of the weights on this machine that predict the measured genes best.
+        As in :func:`scdtl.pp.impute`, but weights of version 0.1 do not suffice, as they hold no
+        co-expression. ``"auto"`` takes the weights on this machine that predict the measured genes
+        best.
     batch_key
         As in :func:`scdtl.pp.impute`.
     scale
@@ -90,8 +92,8 @@ def impute_unmeasured(
         Imputed expression, float32.
     ``var["expected_r"]``
         Correlation over cells that the prediction is expected to reach with a measurement of the
-        gene as deep as that of the others. Learned from measured genes, each predicted from
-        others; NaN where fewer than 20 of them can tell.
+        gene as deep as that of the others. Learned from the measured genes, each predicted from
+        the others; NaN if fewer than 20 of them are in the weights.
     ``var["ensembl_id"]``
         Where the weights know it.
     ``uns["scdtl"]``
@@ -100,8 +102,8 @@ def impute_unmeasured(
     Raises
     ------
     ValueError, TypeError, KeyError
-        As by :func:`scdtl.pp.impute`; or if a gene that is asked for was measured or is unknown to
-        the weights, or these hold no co-expression.
+        As by :func:`scdtl.pp.impute`; also if a gene in ``genes`` was measured or is unknown to
+        the weights, or if the weights hold no co-expression.
     MemoryError
         If the result would not fit into memory.
 

@@ -66,8 +66,8 @@ class Entries:
         if not (split.kept.nnz and split._positive.any()):
             raise ValueError(
                 f"held_out_fraction {held_out_fraction} of {counts.shape[0]} × {counts.shape[1]} "
-                f"entries, {counts.nnz} of them not zero, leaves none of these on one side: give "
-                "more cells, or another held_out_fraction."
+                f"entries, {counts.nnz} of them not zero, leaves no non-zero entry on one side of "
+                "the split: give more cells, or another held_out_fraction."
             )
         return split
 

@@ -67,13 +67,13 @@ def evaluate(
     r"""Measure on your own counts how well imputation predicts held-out data.
 
     For UMIs, every molecule is held out with probability `held_out_fraction` (molecular
-    cross-validation). Each method sees only the other molecules, and its rates, scaled to the
-    cell's number of held-out molecules, are scored on the held-out ones: as returned by the method
-    and, in a separate row, with the gamma-Poisson posterior that is built into scdtl.
+    cross-validation). Each method sees only the other molecules. Its rates, scaled to the cell's
+    number of held-out molecules, are scored on the held-out ones: once as the method returned them
+    and once, in a separate row, with the gamma-Poisson posterior that is built into scdtl.
 
     For reads, which are copies of few molecules, every entry is held out with that probability,
-    zeros included: it is set to zero for the methods, and they are scored on log1p of counts per
-    10,000 at these entries.
+    zeros included. The methods see a zero there, and are scored on log1p of counts per 10,000 at
+    these entries.
 
     ``adata`` is not changed.
 
@@ -157,7 +157,7 @@ def evaluate(
     if verbose is None:
         verbose = logger.isEnabledFor(logging.WARNING)
     if verbose and noise == "auto":
-        logger.info("Counts taken for %s: %s.", found.noise.replace("umi", "UMIs"), found.why)
+        logger.info("Counts treated as %s: %s.", found.noise.replace("umi", "UMIs"), found.why)
     start = bulk
     if "scdtl" in peers and are_samples(bulk):  # trained once, and not for each split
         with local_seed(random_state):

@@ -60,9 +60,9 @@ def rank_genes_groups(
     r"""Rank genes for groups of cells by a test of the raw counts, never of imputed values.
 
     Imputed values, and draws from their posterior, share information between cells and genes,
-    which a test would take for evidence. This one is a moderated quasi-likelihood test of the
-    counts given each cell's library size (see Notes). It keeps its error rate where groups differ
-    in library size, where the Wilcoxon test of log-normalised values does not.
+    which a test would mistake for evidence. This one is a moderated quasi-likelihood test of the
+    counts given each cell's library size (see Notes). Where groups differ in library size it keeps
+    its error rate, unlike the Wilcoxon test of log-normalised values.
 
     Arguments and results are those of :func:`scanpy.tl.rank_genes_groups`, so that scanpy's
     plots and :func:`scanpy.get.rank_genes_groups_df` read them.
@@ -96,7 +96,7 @@ def rank_genes_groups(
     copy
         Return a new AnnData and leave ``adata`` as it is.
     method
-        ``"quasi-likelihood"``, which ``None`` stands for. Scanpy's own tests are for
+        ``"quasi-likelihood"``, the only one; ``None`` means the same. Scanpy's own tests are for
         log-normalised values.
     corr_method
         ``"benjamini-hochberg"`` or ``"bonferroni"``.
@@ -244,12 +244,15 @@ def _groups(adata: AnnData, groupby: str) -> tuple[np.ndarray, dict[Group, str]]
     """Code of each cell's group, negative for none, and the groups with their names."""
     if groupby not in adata.obs:
         raise KeyError(
-            f"obs has no column {groupby!r}; it has: {', '.join(map(str, adata.obs)) or 'none'}."
+            f"groupby {groupby!r} is not a column of adata.obs; there are: "
+            f"{', '.join(map(str, adata.obs)) or 'none'}."
         )
     column = adata.obs[groupby].astype("category").cat.remove_unused_categories()
     names = {group: str(group) for group in column.cat.categories}
     if len(set(names.values())) < len(names):
-        raise ValueError(f"obs[{groupby!r}] has groups of the same name, as texts: rename them.")
+        raise ValueError(
+            f"obs[{groupby!r}] has different groups whose names are the same text: rename them."
+        )
     if len(names) < 2:
         raise ValueError(f"obs[{groupby!r}] has {len(names)} group: a test compares two.")
     return column.cat.codes.to_numpy(), names

@@ -73,7 +73,7 @@ class Molecules:
         if not (kept.nnz and held_out.nnz):
             raise ValueError(
                 f"held_out_fraction {held_out_fraction} of {int(counts.sum())} molecules leaves "
-                "none on one side: give more cells, or another held_out_fraction."
+                "none on one side of the split: give more cells, or another held_out_fraction."
             )
         return cls(kept, held_out)
 
