@@ -52,15 +52,15 @@ BLOCK = 5_000
 
 
 def write_counts(path: Path, n_cells: int, n_genes: int) -> None:
-    """Poisson counts of eight kinds of cells under names of human genes; about 12 % non-zero."""
+    """Poisson counts of eight kinds of cells, with bulk's co-expression; 12 % are not zero."""
     from scdtl.pretrained import load_weights
 
-    random = np.random.default_rng(0)
+    random, weights = np.random.default_rng(0), load_weights("human")
     common = random.lognormal(0, 2, n_genes)
-    programs = common * random.lognormal(0, 0.7, (N_CLUSTERS, n_genes))
+    names, loadings = weights.genes[:n_genes], weights.tensors["co_expression"][:n_genes]
+    log_ratios = random.normal(size=(N_CLUSTERS, loadings.shape[1])) @ loadings.T
+    programs = common * np.exp(0.7 * log_ratios / log_ratios.std())
     proportions = programs / programs.sum(1, keepdims=True)
-    names = load_weights("human").genes[:n_genes]
-    names = [*names, *(f"NOVEL{i}" for i in range(n_genes - len(names)))]
     empty = ad.AnnData(
         sparse.csr_matrix((n_cells, n_genes), dtype=np.float32), var=pd.DataFrame(index=names)
     )
