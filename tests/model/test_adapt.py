@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import anndata
 import numpy as np
@@ -129,3 +130,28 @@ def test_a_saved_model_keeps_its_correction(untrained, tmp_path):
     correction = correction_of(untrained)
     assert correction.any()
     torch.testing.assert_close(correction_of(loaded), correction)
+
+
+@pytest.mark.parametrize("names", ["known to bulk", "unknown"])
+def test_genes_without_counts_change_nothing(contrary, weights, names):
+    cells, _ = contrary
+    known = np.setdiff1d(weights.genes, cells.var_names)[:500]
+    more = known if names == "known to bulk" else [f"GENE{i}" for i in range(500)]
+    counts = cells.X.copy()
+    counts.resize((cells.n_obs, cells.n_vars + len(more)))
+    larger = anndata.AnnData(counts, var=pd.DataFrame(index=[*cells.var_names, *more]))
+    expected, result = (
+        imputed(adata, weights, max_epochs=0)[0].layers["scdtl"] for adata in (cells, larger)
+    )
+    np.testing.assert_allclose(result[:, : cells.n_vars], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_training_that_diverged_ends_without_a_correction(weights, genes):
+    few = weights.tensors["co_expression"][:, :16]
+    log_ratios = np.random.default_rng(0).normal(size=(N_CELLS, 16)) @ few[genes].T
+    cells, _ = cells_of(weights, genes, log_ratios / log_ratios.std())
+    bulk = dataclasses.replace(weights, tensors=weights.tensors | {"co_expression": few})
+    options = {"max_epochs": 6, "train_kwargs": {"plan_kwargs": {"lr": 1e30}}}
+    _, model = imputed(cells, bulk, **options)
+    assert model.module.co_expression.solve.any()
+    assert not correction_of(model).any()

@@ -30,8 +30,8 @@ def adapt(module: SCDTLModule, split: HeldOutSplitter, fit_scale: bool) -> None:
     if not co_expression.solve.any():
         return
     judged = _Judged(module, split, fit_scale)
-    if judged.scale == 0:
-        return
+    if judged.scale == 0 or not judged.log_ratios.isfinite().all():
+        return  # bulk has nothing to say, or training diverged
     correction = _Correction(module, split, judged.scale)
     best_loss, best = judged.loss(judged.log_ratios), torch.zeros_like(co_expression.loadings)
     for variances in product(_LOADING_VARIANCES, _GAIN_VARIANCES):
@@ -86,7 +86,10 @@ class _Correction:
         co_expression = module.co_expression
         loadings = co_expression.loadings
         n_genes, n_components = loadings.shape
-        self.size = loadings.square().mean(0).sqrt().double()
+        # Genes without counts more change nothing.
+        measured = module.has_counts
+        self.size = loadings[measured].square().sum(0).div(measured.sum().clamp(min=1)).sqrt()
+        self.size = self.size.double()
         slope_sums = self.size.new_zeros(n_genes, n_components)
         information = self.size.new_zeros(n_components, n_components)
         by_own, of_gene, squares = self.size.new_zeros(3, n_genes)
