@@ -354,6 +354,7 @@ def set_in(*path, to):
         (set_in("parameters", "colour", to=1), "colour"),
         (lambda header, tensors: header.pop("genes"), "does not fit: KeyError"),
         (lambda header, tensors: tensors.pop("module.log_mean"), "does not fit: RuntimeError"),
+        (lambda header, tensors: tensors.pop("module.co_expression.own"), "RuntimeError"),
     ],
 )
 def test_a_file_whose_parts_do_not_belong_together_is_refused(edit, message, folder):

@@ -12,6 +12,7 @@ import torch
 from scdtl._constants import REGISTRY_KEYS
 from scdtl.data._batches import plain_batches
 from scdtl.model._schema_1 import attributes_and_network
+from scdtl.module._co_expression import CoExpression
 from scdtl.pretrained._safetensors import FileKind, Misfit, sha256_of
 
 if TYPE_CHECKING:
@@ -95,19 +96,11 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         old = attributes_and_network(header, tensors)
         header, tensors = _as_data(*old, header["var_names"], header["versions"])
     if header["model_name"] == "SCDTL":
+        if "n_components" not in header["parameters"]:  # there was no co-expression yet
+            for name, buffer in CoExpression(len(header["genes"]), 0).named_buffers():
+                tensors[f"{_NETWORK}co_expression.{name}"] = buffer.numpy()
         # What it was when no file said so.
         header["parameters"] = {"n_levels": 3, "n_components": 0} | header["parameters"]
-        n_genes, n = len(header["genes"]), header["parameters"]["n_components"]
-        shapes: dict[str, tuple[int, ...]] = {
-            "loadings": (n_genes, n),
-            "solve": (n, n),
-            "leverage": (n_genes,),
-            "rows": (n_genes, n),
-            "own": (n_genes,),
-        }
-        for name, shape in shapes.items():
-            empty = np.zeros(shape, np.float32)
-            tensors.setdefault(f"{_NETWORK}co_expression.{name}", empty)
     return header, tensors
 
 
