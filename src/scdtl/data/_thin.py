@@ -40,7 +40,7 @@ def entries_at_random(
     of 2⁻¹⁶, which takes half the time of finer ones.
     """
     drawn = generator.integers(2**16, size=shape[::-1], dtype=np.uint16)
-    below = np.asarray(np.minimum(np.rint(np.multiply(share, 2**16)), 2**16 - 1), dtype=np.uint16)
+    below = np.clip(np.rint(np.multiply(share, 2**16)), 0, 2**16 - 1).astype(np.uint16)
     return np.ascontiguousarray((drawn < below.T).T)
 
 

@@ -200,7 +200,7 @@ class NoiseModel(nn.Module, ABC):
     def best_scale(
         log_ratios: torch.Tensor, log_mean: torch.Tensor, held_out: torch.Tensor
     ) -> float:
-        """One factor, from 0 to 2, for log-ratios of a network that was not trained."""
+        """One factor, from 0 to 2, under which log-ratios predict held-out data best."""
 
     @staticmethod
     @abstractmethod

@@ -175,11 +175,11 @@ class HeldOutSplitter(pl.LightningDataModule):
         return self._held_out_loader(MAX_VALIDATION_CELLS, self.noise.hidden_in_validation)
 
     def judgement_dataloader(self) -> DataLoader:
-        """Some of them whole, to judge a network that was not trained."""
+        """Some of them whole, to judge bulk, and its adaptation to the cells."""
         return self._held_out_loader(_MAX_JUDGED_CELLS)
 
     def calibration_dataloader(self) -> DataLoader:
-        """More such cells, for the dispersion and the scores after training."""
+        """More such cells, for adaptation, the noise and the scores after training."""
         return self._held_out_loader(MAX_CALIBRATION_CELLS)
 
     def held_out_parts(self) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
