@@ -64,10 +64,9 @@ def spleen_nk_neighbours(before_after: pd.DataFrame) -> str:
 
 
 @claim
-def spleen_clusters_no_better(before_after: pd.DataFrame) -> bool:
-    """ARI of Leiden clusters, by default and with one per type, is no higher by the layer."""
-    raw, imputed = _raw(before_after), _imputed(before_after)
-    return all(imputed[ari] <= raw[ari] for ari in ("ari", "ari_as_many_clusters"))
+def spleen_clusters_match_less(before_after: pd.DataFrame) -> bool:
+    """ARI of Leiden clusters at the default resolution is lower by the layer."""
+    return bool(_imputed(before_after)["ari"] < _raw(before_after)["ari"])
 
 
 # UMIs
