@@ -32,7 +32,7 @@ def test_the_choice_is_recorded_and_scores_are_told(cells, caplog):
         entry = taken(cells)
     assert entry["params"]["bulk"] == "auto"
     (line,) = (record.getMessage() for record in caplog.records if "auto" in record.getMessage())
-    name = re.match(r"bulk='auto': '([\w-]+)'\.", line).group(1)
+    name = re.match(r"bulk='auto': '([\w-]+)' is taken\.", line).group(1)
     assert entry["weights"]["name"] == name
     scores = {of: float(score) for of, score in re.findall(r"'([\w-]+)' (-?[\d.]+) %", line)}
     assert set(scores) == set(available().query("local").index)
