@@ -86,10 +86,8 @@ class _Correction:
         co_expression = module.co_expression
         loadings = co_expression.loadings
         n_genes, n_components = loadings.shape
-        # Genes without counts more change nothing.
-        measured = module.has_counts
-        self.size = loadings[measured].square().sum(0).div(measured.sum().clamp(min=1)).sqrt()
-        self.size = self.size.double()
+        measured = loadings[module.has_counts]  # genes without counts change nothing
+        self.size = measured.square().sum(0).div(max(1, len(measured))).sqrt().double()
         slope_sums = self.size.new_zeros(n_genes, n_components)
         information = self.size.new_zeros(n_components, n_components)
         by_own, of_gene, squares = self.size.new_zeros(3, n_genes)

@@ -315,8 +315,8 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             Number of validations in a row with almost no gain after which training stops. There
             is one about every 32 minibatches, or after each pass if that takes more.
         held_out_fraction
-            Share of each cell's molecules or entries held out for early stopping, for trust, and
-            for fitting the noise of the posterior.
+            Share of each cell's molecules or entries held out for early stopping, adaptation and
+            trust, and for fitting the noise of the posterior.
         max_training_cells
             If there are more cells, a random sample of this size is used for training, with at
             least some cells of each batch and none without counts.

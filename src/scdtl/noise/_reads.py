@@ -124,7 +124,8 @@ class Reads(NoiseModel):
             entries = counts[start : min(start + _CELLS_PER_BLOCK, n_cells)].toarray()
             hidden = entries_at_random(entries.shape, fraction, own)
             held_out.append(sparse.csr_matrix(np.where(hidden, entries, 0)))
-            kept.append(sparse.csr_matrix(np.where(hidden, np.float32(np.nan), entries)))
+            hide(entries, hidden)
+            kept.append(sparse.csr_matrix(entries))
         return (
             sparse.vstack([*kept, counts[n_cells:]], format="csr"),
             sparse.vstack(held_out, format="csr"),

@@ -11,7 +11,7 @@ from sklearn.metrics.pairwise import euclidean_distances
 from torch.utils.data import DataLoader, IterableDataset
 
 from scdtl._constants import REGISTRY_KEYS
-from scdtl.data._thin import entries_at_random
+from scdtl.data._thin import entries_at_random, hide
 from scdtl.module._dae import CP10K
 from scdtl.noise._multinomial import LOG_ZERO
 
@@ -120,7 +120,7 @@ class Episodes(IterableDataset):
             counts[:, ~_panel(counts, generator)] = np.nan
         elif self.hidden:
             share = generator.uniform(0, self.hidden, size=(self.n_cells, 1))
-            counts[entries_at_random(counts.shape, share, generator)] = np.nan
+            hide(counts, entries_at_random(counts.shape, share, generator))
         mean = cells.mean(0)
         log_mean = np.where(mean > 0, np.log(np.maximum(mean, 1e-30)), LOG_ZERO)
         return {
