@@ -15,8 +15,8 @@ without the U-Net's loss  only the fused prediction is trained
 without posterior         the prediction is the result; early stopping still looks at the posterior
 cells held out            10 % of the cells, not of the molecules, tell when to stop and set the
                           dispersion; all molecules of the other cells are trained on
-without early stopping    400 steps and no validation: the result is the last average of the
-                          weights
+without early stopping    all minibatches: the result is the last average of the weights
+without annealing         the learning rate stays as it is
 without averaging         validation and result take the weights of the step itself
 """
 

@@ -121,7 +121,7 @@ def plain(value):
     """The value as a file gives it back."""
     if isinstance(value, Mapping):
         return {key: plain(entry) for key, entry in value.items()}
-    return np.asarray(value).tolist()
+    return repr(np.asarray(value).tolist())  # so that NaN is NaN
 
 
 def test_results_survive_h5ad_and_may_be_overwritten_afterwards(adata, tmp_path):

@@ -13,7 +13,7 @@ from scipy import sparse
 import scdtl
 from scdtl.pp import impute
 
-QUICK = {"bulk": None, "max_epochs": 12, "verbose": False}
+QUICK = {"bulk": None, "max_epochs": 24, "verbose": False}
 
 
 def log1p_10k(matrix):

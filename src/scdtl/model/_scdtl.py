@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_STEPS_PER_VALIDATION = 32
 _LR = 5e-3
 _WEIGHT_DECAY = 0.5
 _CELLS_AT_FULL_LR = 1_000
@@ -301,8 +300,10 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         Parameters
         ----------
         max_epochs
-            Passes over the training cells; ``None`` allows as many as make up 400 minibatches (480
-            for reads), at least one, and early stopping usually ends training sooner. 0 skips
+            Passes over the training cells, during which the learning rate falls to 0. ``None``
+            sets them by the number of genes: 12,000 over its square root is the number of
+            minibatches, which above 1,000 cells is multiplied by the square root of their number
+            in thousands; at least 96 (320 for reads) and at most 400, or one pass. 0 skips
             training: bulk is only scaled and adapted to the cells in closed form; without bulk,
             only the mean profile is left.
         accelerator, devices
@@ -313,7 +314,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             Stop when the held-out loss hardly decreases any more.
         early_stopping_patience
             Number of validations in a row with almost no gain after which training stops. There
-            is one about every 32 minibatches, or after each pass if that takes more.
+            is one about every 64 minibatches (32 for reads), and one at the end.
         held_out_fraction
             Share of each cell's molecules or entries held out for early stopping, adaptation and
             trust, and for fitting the noise of the posterior.
@@ -321,8 +322,8 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             If there are more cells, a random sample of this size is used for training, with at
             least some cells of each batch and none without counts.
         plan_kwargs
-            Arguments of the training plan: ``lr``, ``weight_decay``, ``ema_decay``, and of the
-            loss: ``unet_weight``, ``mmd_weight``.
+            Arguments of the training plan: ``lr``, ``n_decay_steps``, ``weight_decay``,
+            ``ema_decay``, and of the loss: ``unet_weight``, ``mmd_weight``.
         **trainer_kwargs
             Arguments of :class:`~scvi.train.Trainer`.
 
@@ -338,14 +339,24 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         self._start(split)
         steps_per_epoch = len(split.train_dataloader())
         if max_epochs is None:
-            max_epochs = -(-self.module.noise.max_steps // steps_per_epoch)
+            n_genes = int(self.module.has_counts.sum())
+            n_steps = self.module.noise.n_steps(split.n_train, n_genes)
+            max_epochs = max(1, round(n_steps / steps_per_epoch))
         if max_epochs > 0:
             if self.transfer_ and not self.history_:
                 self._drop_bulk_that_misleads()
-            every = max(1, round(_STEPS_PER_VALIDATION / steps_per_epoch))
+            interval = self.module.noise.steps_per_validation
+            validations = {
+                "check_val_every_n_epoch": max(1, round(interval / steps_per_epoch)),
+                "val_check_interval": 1 / max(1, steps_per_epoch // interval),
+            }
             # Few cells are soon known by heart: smaller steps let the held-out molecules say when.
             pace = float(np.clip(split.n_train / _CELLS_AT_FULL_LR, _MIN_LR_FRACTION, 1))
-            plan = {"lr": pace * _LR, "weight_decay": _WEIGHT_DECAY}
+            plan = {
+                "lr": pace * _LR,
+                "weight_decay": _WEIGHT_DECAY,
+                "n_decay_steps": max_epochs * steps_per_epoch,
+            }
             fit = partial(
                 self._fit,
                 split,
@@ -355,7 +366,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
                 accelerator=accelerator,
                 devices=devices,
                 plan_kwargs=plan | (plan_kwargs or {}),
-                **({"check_val_every_n_epoch": every} | trainer_kwargs),
+                **(validations | trainer_kwargs),
             )
             fit()
             for other in self.module.others:

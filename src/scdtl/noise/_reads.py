@@ -87,7 +87,8 @@ class Reads(NoiseModel):
     """
 
     unit = "entries"
-    max_steps = 480
+    min_steps = 320
+    steps_per_validation = 32
     least_gain = 1e-4
     min_gain = 0.004  # of the squared error; with shuffled genes it gains up to 0.0013
     keeps_library_size = False

@@ -81,7 +81,8 @@ class UMI(NoiseModel):
     """
 
     unit = "molecules"
-    max_steps = 400
+    min_steps = 96
+    steps_per_validation = 64
     hidden_in_validation = 0.1
     least_gain = 8e-4  # nats per molecule
     min_gain = 0.006  # nats per molecule

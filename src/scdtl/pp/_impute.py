@@ -131,9 +131,9 @@ def impute(
     genes
         Genes to write; the layer is then sparse and stores these columns only. ``None`` for all.
     max_epochs
-        Passes over the cells; ``None`` leaves it to early stopping. 0 skips training, which then
-        takes seconds: bulk is only adapted to the cells in closed form, as it otherwise is after
-        training.
+        Passes over the cells; ``None`` for as many as suit their number, see
+        :meth:`scdtl.SCDTL.train`. 0 skips training, which then takes seconds: bulk is only
+        adapted to the cells in closed form, as it otherwise is after training.
     batch_size
         Cells per minibatch.
     accelerator, devices

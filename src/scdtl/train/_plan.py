@@ -86,6 +86,10 @@ class AveragedTrainingPlan(TrainingPlan):
         self._of_epoch.append(losses.loss.detach())
         return losses.loss
 
+    def on_train_epoch_start(self) -> None:
+        if self.trainer.current_epoch + 1 == self.trainer.max_epochs:
+            self.trainer.check_val_every_n_epoch = 1  # the end is judged, too
+
     def on_train_epoch_end(self) -> None:
         self.log("train_loss", torch.stack(self._of_epoch).mean(), prog_bar=True)
         self._of_epoch = []
