@@ -17,7 +17,7 @@ OPENPROBLEMS = {
 }
 GAMED = (" × 1e-6", " ^ 1.3")
 MAIN_SCORES = ["poisson_score", "gene_d2", "mse_score_expected"]
-NO_BULK, DEFAULT_TRANSFER = "no bulk", "start, MMD"
+NO_BULK = "no bulk"
 
 
 def accuracy(rows: pd.DataFrame) -> str:
@@ -84,7 +84,7 @@ def ablation(rows: pd.DataFrame) -> str:
 
 
 def transfer(rows: pd.DataFrame) -> str:
-    """Gains over the run from scratch in the same draw, and how soon it is reached."""
+    """Gains over the run from scratch in the same draw."""
     rows = named(rows)
     parts = []
     for score in ("gene_d2", "poisson_score"):
@@ -98,11 +98,6 @@ def transfer(rows: pd.DataFrame) -> str:
         table.index = table.index.set_names(["transfer", "cells"])
         title = f"**Gain in {SCORES[score]} over no bulk, mean over draws**"
         parts += [title, as_markdown(table.rename_axis(columns=None))]
-    steps = rows[rows["line"].isin([NO_BULK, DEFAULT_TRANSFER])]
-    table = steps.groupby(["line", "cells"], sort=False)[["steps", "steps_to_scratch"]].median()
-    table.index = table.index.set_names(["transfer", "cells"])
-    table.columns = ["steps to the best", "steps to the best of no bulk"]
-    parts += ["**Steps of training, median**", as_markdown(table.map("{:.0f}".format))]
     draw = ["dataset", "cells", "seed"]
     shared = rows[rows.groupby(draw)["line"].transform("nunique") == rows["line"].nunique()]
     if len(shared):

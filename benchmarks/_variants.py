@@ -188,6 +188,6 @@ VARIANTS = {
     "cells held out": _variant(model=CellsHeldOut),
     # Without validations there is no best one to go back to, either.
     "without early stopping": _variant(early_stopping=False, check_val_every_n_epoch=sys.maxsize),
-    "without annealing": _variant(loss={"n_decay_steps": None}),
+    "without annealing": _variant(loss={"anneal": False}),
     "without averaging": _variant(loss={"ema_decay": 0}),
 }

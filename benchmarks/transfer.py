@@ -14,9 +14,6 @@ pulled to the start     weight decay towards the bulk weights, not towards zero
 pseudo-cells replayed   cells distilled from the bulk decoder are trained on as well
 zero-shot               from bulk, not trained: one factor fitted on held-out molecules
 mean profile            every cell is the mean of all, under the same posterior
-
-`steps` is where early stopping found the best weights; `steps_to_scratch` where a run from bulk
-first was as good on its own held-out molecules as the run from scratch ever became.
 """
 
 from __future__ import annotations
@@ -56,12 +53,12 @@ def score(adata: AnnData, rates: np.ndarray) -> dict[str, float]:
     }
 
 
-def run(adata: AnnData, line: str, bulk: str, seed: int) -> tuple[dict[str, Any], np.ndarray]:
-    """Scores of one line, and the validation losses on the way."""
+def run(adata: AnnData, line: str, bulk: str, seed: int) -> dict[str, Any]:
+    """Scores of one line."""
     if line == MEAN:
         counts = adata.X.toarray()
         rates = counts.sum(1, keepdims=True) * counts.sum(0) / counts.sum()
-        return score(adata, posterior(counts, rates).mean), np.empty(0)
+        return score(adata, posterior(counts, rates).mean)
     options: dict[str, Any] = {"bulk": None if line == NO_BULK else bulk}
     if line == ZERO_SHOT:
         options["max_epochs"] = 0
@@ -71,20 +68,11 @@ def run(adata: AnnData, line: str, bulk: str, seed: int) -> tuple[dict[str, Any]
             adata, scale="counts", random_state=seed, copy=True, verbose=False, **options
         )
     seconds = perf_counter() - start
-    about = result.uns["scdtl"]
-    losses = about["history"].get("validation_loss", np.empty(0))
-    row = {
+    return {
         **score(adata, np.asarray(result.layers["scdtl"])),
         "seconds": seconds,
-        "dropped": about["weights"].get("dropped", False),
+        "dropped": result.uns["scdtl"]["weights"].get("dropped", False),
     }
-    return row, losses[~np.isnan(losses)]
-
-
-def steps_per_validation(n_cells: int) -> int:
-    """Steps between two validations: whole epochs nearest to 16 steps."""
-    per_epoch = -(-n_cells // 64)
-    return per_epoch * max(1, round(16 / per_epoch))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -111,18 +99,8 @@ def main() -> int:
                 adata = split_at_most(arguments.folder, name, n_cells, draw)
                 if adata is None:
                     continue
-                best_of_scratch = np.nan
                 for line in arguments.lines:
-                    row, losses = run(adata, line, arguments.bulk, draw)
-                    every = steps_per_validation(adata.n_obs)
-                    if line == NO_BULK:
-                        best_of_scratch = losses.min()
-                    if len(losses):
-                        row["steps"] = every * (int(losses.argmin()) + 1)
-                        reached = np.flatnonzero(losses <= best_of_scratch)
-                        row["steps_to_scratch"] = (
-                            every * (int(reached[0]) + 1) if len(reached) else np.nan
-                        )
+                    row = run(adata, line, arguments.bulk, draw)
                     labels = {"dataset": name, "cells": n_cells, "seed": draw, "line": line}
                     rows.append({**labels, "bulk": Path(arguments.bulk).stem, **row})
                     print({**labels, **row}, file=sys.stderr, flush=True)

@@ -197,8 +197,7 @@ class BulkDAE(UnsupervisedTrainingMixin, SavedAsData):
                 accelerator=accelerator,
                 devices=devices,
                 datamodule=episodes,
-                plan_kwargs={"lr": 4e-3, "n_decay_steps": max_epochs * n_episodes}
-                | (plan_kwargs or {}),
+                plan_kwargs={"lr": 4e-3, "anneal": True} | (plan_kwargs or {}),
                 callbacks=[*(trainer_kwargs.pop("callbacks", None) or []), bar],
                 **(
                     {"check_val_every_n_epoch": 1, "plugins": plugins}

@@ -31,11 +31,12 @@ from scdtl.module._scdtl import SCDTLModule
 from scdtl.noise._multinomial import LOG_ZERO
 from scdtl.train._held_out import MAX_TRAINING_CELLS, HeldOutSplitter
 from scdtl.train._interrupt import StopOnInterrupt
-from scdtl.train._plan import SCDTLTrainingPlan
+from scdtl.train._plan import SCDTLTrainingPlan, ValidateAtTheEnd
 from scdtl.train._progress import TrainingBar
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from lightning.pytorch.callbacks import Callback
     from scipy import sparse
 
     from scdtl.data._noise_of import Noise
@@ -301,11 +302,11 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         ----------
         max_epochs
             Passes over the training cells, during which the learning rate falls to 0. ``None``
-            sets them by the number of genes: 12,000 over its square root is the number of
-            minibatches, which above 1,000 cells is multiplied by the square root of their number
-            in thousands; at least 96 (320 for reads) and at most 400, or one pass. 0 skips
-            training: bulk is only scaled and adapted to the cells in closed form; without bulk,
-            only the mean profile is left.
+            sets them by the number of genes with counts: minibatches are 12,000 over its square
+            root, above 1,000 cells times the square root of their number in thousands, at least 96
+            (320 for reads) and at most 400, rounded to whole passes. 0 skips training: bulk is
+            only scaled and adapted to the cells in closed form; without bulk, only the mean
+            profile is left.
         accelerator, devices
             As in scvi-tools, but training takes one device.
         batch_size
@@ -322,7 +323,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             If there are more cells, a random sample of this size is used for training, with at
             least some cells of each batch and none without counts.
         plan_kwargs
-            Arguments of the training plan: ``lr``, ``n_decay_steps``, ``weight_decay``,
+            Arguments of the training plan: ``lr``, ``anneal``, ``weight_decay``,
             ``ema_decay``, and of the loss: ``unet_weight``, ``mmd_weight``.
         **trainer_kwargs
             Arguments of :class:`~scvi.train.Trainer`.
@@ -345,17 +346,20 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         if max_epochs > 0:
             if self.transfer_ and not self.history_:
                 self._drop_bulk_that_misleads()
+            callbacks = list(trainer_kwargs.pop("callbacks", None) or [])
+            if "check_val_every_n_epoch" not in trainer_kwargs:
+                callbacks.append(ValidateAtTheEnd())
             interval = self.module.noise.steps_per_validation
             validations = {
                 "check_val_every_n_epoch": max(1, round(interval / steps_per_epoch)),
-                "val_check_interval": 1 / max(1, steps_per_epoch // interval),
+                "val_check_interval": 1 / max(1, round(steps_per_epoch / interval)),
             }
             # Few cells are soon known by heart: smaller steps let the held-out molecules say when.
             pace = float(np.clip(split.n_train / _CELLS_AT_FULL_LR, _MIN_LR_FRACTION, 1))
             plan = {
                 "lr": pace * _LR,
                 "weight_decay": _WEIGHT_DECAY,
-                "n_decay_steps": max_epochs * steps_per_epoch,
+                "anneal": True,
             }
             fit = partial(
                 self._fit,
@@ -363,6 +367,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
                 patience=early_stopping_patience if early_stopping else None,
                 least_gain=pace * self.module.noise.least_gain,
                 max_epochs=max_epochs,
+                callbacks=callbacks,
                 accelerator=accelerator,
                 devices=devices,
                 plan_kwargs=plan | (plan_kwargs or {}),
@@ -423,11 +428,12 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         patience: int | None,
         least_gain: float,
         max_epochs: int,
+        callbacks: list[Callback],
         **trainer_kwargs: Any,
     ) -> None:
         """Train the network until held-out data are predicted no better."""
         bar = TrainingBar(trainer_kwargs.pop("enable_progress_bar", True))
-        callbacks = [*(trainer_kwargs.pop("callbacks", None) or []), bar]
+        callbacks = [*callbacks, bar]
         if patience is not None:
             callbacks.append(
                 EarlyStopping("validation_loss", min_delta=least_gain, patience=patience)
@@ -445,7 +451,8 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
                 enable_progress_bar=False,
             )
         n_epochs = self.trainer.current_epoch
-        reason = "max_epochs" if n_epochs == max_epochs else "early stopping"
+        at_the_end = n_epochs == max_epochs and self.trainer.is_last_batch
+        reason = "max_epochs" if at_the_end else "early stopping"
         self.training_end_ = {
             "reason": "interrupted" if interrupt.interrupted else reason,
             "n_epochs": n_epochs,

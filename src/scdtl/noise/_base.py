@@ -102,7 +102,7 @@ class NoiseModel(nn.Module, ABC):
     unit
         What is held out, in words.
     min_steps
-        Minibatches that training may always take.
+        Minibatches that training may take, at least.
     steps_per_validation
         Minibatches from one validation to the next.
     hidden_in_validation

@@ -131,7 +131,7 @@ def impute(
     genes
         Genes to write; the layer is then sparse and stores these columns only. ``None`` for all.
     max_epochs
-        Passes over the cells; ``None`` for as many as suit their number, see
+        Passes over the cells; ``None`` for as many as suit data of this size, see
         :meth:`scdtl.SCDTL.train`. 0 skips training, which then takes seconds: bulk is only
         adapted to the cells in closed form, as it otherwise is after training.
     batch_size

@@ -6,9 +6,11 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import torch
+from lightning.pytorch.callbacks import Callback
 from scvi.train import TrainingPlan
 
 if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
     from scvi.module.base import BaseModuleClass
 
 
@@ -25,8 +27,8 @@ class AveragedTrainingPlan(TrainingPlan):
         Decoupled weight decay.
     n_warmup_steps
         Steps over which the learning rate rises linearly from 0.
-    n_decay_steps
-        Steps over which it falls to 0 along a cosine; ``None`` keeps it.
+    anneal
+        Whether it then falls to 0 along a cosine, until the last step.
     ema_decay
         Weight of the past in the exponential moving average; shorter at the start.
     **loss_kwargs
@@ -42,15 +44,16 @@ class AveragedTrainingPlan(TrainingPlan):
         lr: float = 1e-3,
         weight_decay: float = 0.1,
         n_warmup_steps: int = 10,
-        n_decay_steps: int | None = None,
+        anneal: bool = False,
         ema_decay: float = 0.95,
         **loss_kwargs: Any,
     ):
         super().__init__(module, lr=lr, weight_decay=weight_decay, eps=1e-8, **loss_kwargs)
         self.n_warmup_steps = n_warmup_steps
-        self.n_decay_steps = n_decay_steps
+        self.anneal = anneal
         self.ema_decay = ema_decay
         self._of_epoch: list[torch.Tensor] = []
+        self._validations_of_epoch: list[float] = []
         self._best_loss = math.inf
         self._best: list[torch.Tensor] | None = None
         self._is_falling = True
@@ -64,6 +67,8 @@ class AveragedTrainingPlan(TrainingPlan):
             weight_decay=self.weight_decay,
             fused=True,
         )
+        if self.anneal:
+            self._n_steps = self.trainer.estimated_stepping_batches
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._lr_factor)
         return {
             "optimizer": optimizer,
@@ -72,9 +77,9 @@ class AveragedTrainingPlan(TrainingPlan):
 
     def _lr_factor(self, step: int) -> float:
         warmup = min(1.0, (step + 1) / self.n_warmup_steps)
-        if self.n_decay_steps is None:
+        if not self.anneal:
             return warmup
-        progress = min(1.0, step / self.n_decay_steps)
+        progress = min(1.0, step / self._n_steps)
         return warmup * 0.5 * (1 + math.cos(math.pi * progress))
 
     def _parameters_to_train(self) -> list[torch.Tensor]:
@@ -86,13 +91,12 @@ class AveragedTrainingPlan(TrainingPlan):
         self._of_epoch.append(losses.loss.detach())
         return losses.loss
 
-    def on_train_epoch_start(self) -> None:
-        if self.trainer.current_epoch + 1 == self.trainer.max_epochs:
-            self.trainer.check_val_every_n_epoch = 1  # the end is judged, too
-
     def on_train_epoch_end(self) -> None:
-        self.log("train_loss", torch.stack(self._of_epoch).mean(), prog_bar=True)
-        self._of_epoch = []
+        if self._of_epoch:  # Ctrl-C may come before the first step
+            self.log("train_loss", torch.stack(self._of_epoch).mean(), prog_bar=True)
+        if self._validations_of_epoch:  # of several, the history would have the last
+            self.log("validation_loss", min(self._validations_of_epoch), prog_bar=True)
+        self._of_epoch, self._validations_of_epoch = [], []
 
     def validation_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> None:
         _, _, losses = self.forward(batch, loss_kwargs=self.loss_kwargs)
@@ -120,6 +124,7 @@ class AveragedTrainingPlan(TrainingPlan):
     def on_validation_end(self) -> None:
         self._swap_average()
         loss = float(self.trainer.callback_metrics["validation_loss"])
+        self._validations_of_epoch.append(loss)
         self._is_falling = loss < self._best_loss
         if self._is_falling:
             self._best_loss = loss
@@ -140,3 +145,11 @@ class SCDTLTrainingPlan(AveragedTrainingPlan):
     def on_validation_end(self) -> None:
         super().on_validation_end()
         self.module.noise.renew()
+
+
+class ValidateAtTheEnd(Callback):
+    """Has the last epoch validated, wherever it falls."""
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.current_epoch + 1 == trainer.max_epochs:
+            trainer.check_val_every_n_epoch = trainer.max_epochs
