@@ -303,10 +303,10 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         max_epochs
             Passes over the training cells, during which the learning rate falls to 0. ``None``
             sets them by the number of genes with counts: minibatches are 12,000 over its square
-            root, above 1,000 cells times the square root of their number in thousands, at least 96
-            (320 for reads) and at most 400, rounded to whole passes. 0 skips training: bulk is
-            only scaled and adapted to the cells in closed form; without bulk, only the mean
-            profile is left.
+            root, above 1,000 cells times the square root of their number in thousands, at least
+            96, twice as many without bulk, at most 400; for reads 480. They are rounded to whole
+            passes. 0 skips training: bulk is only scaled and adapted to the cells in closed form;
+            without bulk, only the mean profile is left.
         accelerator, devices
             As in scvi-tools, but training takes one device.
         batch_size
@@ -341,7 +341,8 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         steps_per_epoch = len(split.train_dataloader())
         if max_epochs is None:
             n_genes = int(self.module.has_counts.sum())
-            n_steps = self.module.noise.n_steps(split.n_train, n_genes)
+            from_scratch = not self.transfer_.get("helps", False)
+            n_steps = self.module.noise.n_steps(split.n_train, n_genes, from_scratch)
             max_epochs = max(1, round(n_steps / steps_per_epoch))
         if max_epochs > 0:
             if self.transfer_ and not self.history_:

@@ -6,7 +6,6 @@ the log of the mean profile. All that is made of scores and counts is the noise 
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,11 +23,6 @@ if TYPE_CHECKING:
     Minibatch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
     """Scores, log of the mean profile, what was shown, and what was held out."""
     Pair = tuple[NDArray[np.float32], NDArray[np.float32]]
-
-
-_STEPS_OF_ONE_GENE = 12_000
-_CELLS_LEARNED_ALIKE = 1_000
-_MAX_STEPS = 400
 
 
 class Posterior(ABC):
@@ -101,8 +95,6 @@ class NoiseModel(nn.Module, ABC):
     ----------
     unit
         What is held out, in words.
-    min_steps
-        Minibatches that training may take, at least.
     steps_per_validation
         Minibatches from one validation to the next.
     hidden_in_validation
@@ -118,7 +110,6 @@ class NoiseModel(nn.Module, ABC):
     """
 
     unit: str
-    min_steps: int
     steps_per_validation: int
     hidden_in_validation: float = 0.0
     least_gain: float
@@ -155,11 +146,10 @@ class NoiseModel(nn.Module, ABC):
     def held_out_pair(kept: sparse.csr_matrix, held_out: sparse.csr_matrix) -> Pair:
         """The same of what :meth:`hold_out` gave."""
 
-    def n_steps(self, n_cells: int, n_genes: int) -> int:
-        """Minibatches that training may take: few genes, those that vary, are learned longer."""
-        cells = max(1.0, n_cells / _CELLS_LEARNED_ALIKE)
-        steps = _STEPS_OF_ONE_GENE * math.sqrt(cells / max(1, n_genes))
-        return round(min(max(steps, self.min_steps), _MAX_STEPS))
+    @staticmethod
+    @abstractmethod
+    def n_steps(n_cells: int, n_genes: int, from_scratch: bool) -> int:
+        """Minibatches that training may take, from bulk or from scratch."""
 
     # Mean profile
 

@@ -33,6 +33,7 @@ _READS_OF_ZERO = 0.5
 _MIN_CHANCE = 0.1
 _GENES_PER_STRATUM, _TRUSTED_CHANCE = 200, 0.85
 _RIDGE, _NEWTON_STEPS = 1.0, 25
+_N_STEPS = 480
 
 
 class OnLogScale(Posterior):
@@ -87,7 +88,6 @@ class Reads(NoiseModel):
     """
 
     unit = "entries"
-    min_steps = 320
     steps_per_validation = 32
     least_gain = 1e-4
     min_gain = 0.004  # of the squared error; with shuffled genes it gains up to 0.0013
@@ -146,6 +146,10 @@ class Reads(NoiseModel):
         shown = kept.toarray()
         asked = np.log1p(held_out.toarray())
         return shown, np.where(np.isnan(shown), asked, np.float32(np.nan))
+
+    @staticmethod
+    def n_steps(n_cells: int, n_genes: int, from_scratch: bool) -> int:
+        return _N_STEPS
 
     @staticmethod
     def totals(

@@ -36,6 +36,8 @@ _PSEUDOCOUNT = 0.5
 _BATCH_PSEUDOCOUNTS_PER_GENE = 5.0
 _MIN_VARIATION = 1e-3
 _MAX_NEWTON_STEPS = 8
+_STEPS_OF_ONE_GENE = 12_000
+_MIN_STEPS, _MAX_STEPS = 96, 400
 
 
 class Gamma(Posterior):
@@ -81,7 +83,6 @@ class UMI(NoiseModel):
     """
 
     unit = "molecules"
-    min_steps = 96
     steps_per_validation = 64
     hidden_in_validation = 0.1
     least_gain = 8e-4  # nats per molecule
@@ -119,6 +120,12 @@ class UMI(NoiseModel):
     @staticmethod
     def held_out_pair(kept: sparse.csr_matrix, held_out: sparse.csr_matrix) -> Pair:
         return kept.toarray(), held_out.toarray()
+
+    @staticmethod
+    def n_steps(n_cells: int, n_genes: int, from_scratch: bool) -> int:
+        """Few genes, those that vary, are learned longer than all of them."""
+        steps = _STEPS_OF_ONE_GENE * (max(1, n_cells / 1_000) / max(1, n_genes)) ** 0.5
+        return round(min(max(steps, _MIN_STEPS) * (1 + from_scratch), _MAX_STEPS))
 
     @staticmethod
     def totals(
