@@ -36,7 +36,6 @@ from scdtl.train._progress import TrainingBar
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from lightning.pytorch.callbacks import Callback
     from scipy import sparse
 
     from scdtl.data._noise_of import Noise
@@ -323,8 +322,8 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             If there are more cells, a random sample of this size is used for training, with at
             least some cells of each batch and none without counts.
         plan_kwargs
-            Arguments of the training plan: ``lr``, ``anneal``, ``weight_decay``,
-            ``ema_decay``, and of the loss: ``unet_weight``, ``mmd_weight``.
+            Arguments of the training plan: ``lr``, ``anneal``, ``weight_decay``, ``ema_decay``,
+            and of the loss: ``unet_weight``, ``mmd_weight``.
         **trainer_kwargs
             Arguments of :class:`~scvi.train.Trainer`.
 
@@ -340,16 +339,16 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         self._start(split)
         steps_per_epoch = len(split.train_dataloader())
         if max_epochs is None:
-            n_genes = int(self.module.has_counts.sum())
             from_scratch = not self.transfer_.get("helps", False)
+            n_genes = self.module.n_with_counts
             n_steps = self.module.noise.n_steps(split.n_train, n_genes, from_scratch)
             max_epochs = max(1, round(n_steps / steps_per_epoch))
         if max_epochs > 0:
             if self.transfer_ and not self.history_:
                 self._drop_bulk_that_misleads()
-            callbacks = list(trainer_kwargs.pop("callbacks", None) or [])
             if "check_val_every_n_epoch" not in trainer_kwargs:
-                callbacks.append(ValidateAtTheEnd())
+                callbacks = trainer_kwargs.get("callbacks") or []
+                trainer_kwargs["callbacks"] = [*callbacks, ValidateAtTheEnd()]
             interval = self.module.noise.steps_per_validation
             validations = {
                 "check_val_every_n_epoch": max(1, round(interval / steps_per_epoch)),
@@ -357,18 +356,13 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             }
             # Few cells are soon known by heart: smaller steps let the held-out molecules say when.
             pace = float(np.clip(split.n_train / _CELLS_AT_FULL_LR, _MIN_LR_FRACTION, 1))
-            plan = {
-                "lr": pace * _LR,
-                "weight_decay": _WEIGHT_DECAY,
-                "anneal": True,
-            }
+            plan = {"lr": pace * _LR, "weight_decay": _WEIGHT_DECAY, "anneal": True}
             fit = partial(
                 self._fit,
                 split,
                 patience=early_stopping_patience if early_stopping else None,
                 least_gain=pace * self.module.noise.least_gain,
                 max_epochs=max_epochs,
-                callbacks=callbacks,
                 accelerator=accelerator,
                 devices=devices,
                 plan_kwargs=plan | (plan_kwargs or {}),
@@ -429,12 +423,11 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         patience: int | None,
         least_gain: float,
         max_epochs: int,
-        callbacks: list[Callback],
         **trainer_kwargs: Any,
     ) -> None:
         """Train the network until held-out data are predicted no better."""
         bar = TrainingBar(trainer_kwargs.pop("enable_progress_bar", True))
-        callbacks = [*callbacks, bar]
+        callbacks = [*(trainer_kwargs.pop("callbacks", None) or []), bar]
         if patience is not None:
             callbacks.append(
                 EarlyStopping("validation_loss", min_delta=least_gain, patience=patience)

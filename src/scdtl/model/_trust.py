@@ -79,7 +79,7 @@ def settle_bulk(module: SCDTLModule, split: HeldOutSplitter) -> bool:
     is kept.
     """
     module.eval()
-    noise = _sum_of_squares(module, split) / max(int(module.has_counts.sum()), 1)
+    noise = _sum_of_squares(module, split) / module.n_with_counts
     module.co_expression.regress_on(module.has_counts, noise)
     by_networks, by_co_expression, log_mean, held_out = _judged(module, split)
     both = _DAE_BESIDE_CO_EXPRESSION * by_networks + by_co_expression

@@ -90,9 +90,14 @@ class SCDTLModule(BaseModuleClass):
         """For each gene whether some batch has counts of it."""
         return (self.log_mean > LOG_ZERO).any(0)
 
+    @property
+    def n_with_counts(self) -> int:
+        """Number of genes that have counts, at least 1."""
+        return max(1, int(self.has_counts.sum()))
+
     def start_without_bulk(self) -> None:
         """Draw the DAE's first weights, once the mean profile is known."""
-        self.dae.draw(max(1, int(self.has_counts.sum())))
+        self.dae.draw(self.n_with_counts)
         self.co_expression.clear()
         self.bulk_latents.zero_()
         self.start_others()
