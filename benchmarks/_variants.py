@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from scipy import sparse
     from torch.utils.data import DataLoader
 
+    from scdtl.model._held_out_cells import HeldOutCells
     from scdtl.noise import NoiseModel
 
 
@@ -90,9 +91,9 @@ class WithoutAttention(SCDTL):
 class WithoutAdaptation(SCDTL):
     """What bulk says of each gene stays as it is."""
 
-    def _calibrate(self, split: HeldOutSplitter) -> None:
+    def _calibrate(self, cells: HeldOutCells) -> None:
         with mock.patch("scdtl.model._scdtl.adapt"):
-            super()._calibrate(split)
+            super()._calibrate(cells)
 
 
 class WithoutCoExpression(SCDTL):

@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from scdtl.model._trust import on_device
-
 if TYPE_CHECKING:
+    from scdtl.model._held_out_cells import HeldOutCells
     from scdtl.module._scdtl import SCDTLModule
-    from scdtl.train._held_out import HeldOutSplitter
 
 _LOADING_VARIANCES = (1.0, 10.0)
 _GAIN_VARIANCES = (0.0, 0.3)
 
 
 @torch.inference_mode()
-def adapt(module: SCDTLModule, split: HeldOutSplitter, fit_scale: bool) -> None:
+def adapt(module: SCDTLModule, cells: HeldOutCells, fit_scale: bool) -> None:
     """Correct what bulk says of each gene by what the cells say, beside the networks as they are.
 
     How far the cells may depart from bulk, held-out data decide; not at all is among the choices.
@@ -29,10 +27,10 @@ def adapt(module: SCDTLModule, split: HeldOutSplitter, fit_scale: bool) -> None:
     co_expression.forget_cells()
     if not co_expression.solve.any():
         return
-    judged = _Judged(module, split, fit_scale)
+    judged = _Judged(module, cells, fit_scale)
     if judged.scale == 0 or not judged.log_ratios.isfinite().all():
         return  # bulk has nothing to say, or training diverged
-    correction = _Correction(module, split, judged.scale)
+    correction = _Correction(module, cells, judged.scale)
     best_loss, best = judged.loss(judged.log_ratios), torch.zeros_like(co_expression.loadings)
     for variances in product(_LOADING_VARIANCES, _GAIN_VARIANCES):
         corrected = correction.at(*variances)
@@ -50,14 +48,11 @@ def adapt(module: SCDTLModule, split: HeldOutSplitter, fit_scale: bool) -> None:
 class _Judged:
     """Some cells before adaptation, and how well a prediction does on what is held out of them."""
 
-    def __init__(self, module: SCDTLModule, split: HeldOutSplitter, fit_scale: bool):
-        cells = [on_device(module, minibatch) for minibatch in split.judgement_dataloader()]
-        self.counts, self.held_out, batch = (torch.cat(part) for part in zip(*cells, strict=True))
-        self.log_mean = module.batch_log_mean(batch)
-        self.deviation = module.deviation(self.counts, batch)
+    def __init__(self, module: SCDTLModule, cells: HeldOutCells, fit_scale: bool):
+        self.counts, self.held_out, _, self.log_mean, self.deviation, by_networks = cells.judged()
         self.components = module.co_expression.components(self.deviation)
         self.by_bulk = module.co_expression.by_others(self.components, self.deviation)
-        log_ratios = module.by_networks(self.deviation, batch) + self.by_bulk
+        log_ratios = by_networks + self.by_bulk
         self.scale = 1.0
         if fit_scale:
             log_mean = self.log_mean.expand_as(log_ratios)
@@ -82,7 +77,7 @@ class _Correction:
     eigenvectors serve all of them.
     """
 
-    def __init__(self, module: SCDTLModule, split: HeldOutSplitter, scale: float):
+    def __init__(self, module: SCDTLModule, cells: HeldOutCells, scale: float):
         co_expression = module.co_expression
         loadings = co_expression.loadings
         n_genes, n_components = loadings.shape
@@ -91,12 +86,10 @@ class _Correction:
         slope_sums = self.size.new_zeros(n_genes, n_components)
         information = self.size.new_zeros(n_components, n_components)
         by_own, of_gene, squares = self.size.new_zeros(3, n_genes)
-        for minibatch in split.calibration_dataloader():
-            counts, _, batch = on_device(module, minibatch)
-            deviation, log_mean = module.deviation(counts, batch), module.batch_log_mean(batch)
+        for counts, _, _, log_mean, deviation, by_networks in cells:
             components = co_expression.components(deviation)
             by_bulk = co_expression.by_others(components, deviation)
-            log_ratios = scale * (module.by_networks(deviation, batch) + by_bulk)
+            log_ratios = scale * (by_networks + by_bulk)
             slope, curvature = module.noise.slope(log_ratios, log_mean, counts)
             slope_sums += (slope.T @ components) * self.size
             components = components.double() * self.size

@@ -23,6 +23,7 @@ from scdtl.data._gene_order import gene_keys, in_network_order, network_order
 from scdtl.genes import warn_of_ambiguous
 from scdtl.model._adapt import adapt
 from scdtl.model._bulk_weights import as_weights
+from scdtl.model._held_out_cells import HeldOutCells
 from scdtl.model._inference import ImputationModel
 from scdtl.model._saving import SavedAsData, refuse_checkpoints_to_open
 from scdtl.model._transfer import architecture_of, keys_in_bulk, matches_of, transfer
@@ -47,7 +48,7 @@ logger = logging.getLogger(__name__)
 _LR = 5e-3
 _WEIGHT_DECAY = 0.5
 _CELLS_AT_FULL_LR = 1_000
-_MIN_LR_FRACTION = 1 / 8
+_MIN_LR_FRACTION = 1 / 32
 
 
 class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
@@ -373,8 +374,9 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
                 self.module.exchange(other)
                 self.history_ = None  # of networks that are trained one after the other, the last
                 fit()
-        self._calibrate(split)
-        self._score(split)
+        cells = HeldOutCells(self.module, split.calibration_dataloader())
+        self._calibrate(cells)
+        self._score(cells, split)
 
     def _split(
         self, batch_size: int, held_out_fraction: float, max_training_cells: int
@@ -453,19 +455,19 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             "max_epochs": max_epochs,
         }
 
-    def _calibrate(self, split: HeldOutSplitter) -> None:
+    def _calibrate(self, cells: HeldOutCells) -> None:
         """Adapt what bulk says to the cells, and fit the noise to held-out data."""
         self.module.eval()
         has_learned = bool(self.transfer_ or self.history_)
         if not has_learned:
             self.module.log_ratio_scale.zero_()  # the mean profile is all there is to say
         fit_scale = has_learned and not self.history_
-        adapt(self.module, split, fit_scale)
-        calibrate(self.module, split, fit_scale)
+        adapt(self.module, cells, fit_scale)
+        calibrate(self.module, cells, fit_scale)
 
-    def _score(self, split: HeldOutSplitter) -> None:
+    def _score(self, cells: HeldOutCells, split: HeldOutSplitter) -> None:
         """Score on held-out data, then let the posterior know all of them."""
-        explained, by_gene, trusted = score(self.module, split)
+        explained, by_gene, trusted = score(self.module, cells)
         position = self._gene_position()
         self.held_out_ = {
             "deviance_explained": explained,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from scdtl._constants import REGISTRY_KEYS
+from scdtl.model._held_out_cells import HeldOutCells, on_device
 from scdtl.noise import Tally
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from scdtl.module._scdtl import SCDTLModule
-    from scdtl.noise._base import Minibatch
     from scdtl.train._held_out import HeldOutSplitter
 
 _MIN_CELLS_TO_JUDGE = 10
@@ -23,24 +22,25 @@ _DAE_BESIDE_CO_EXPRESSION = 0.5  # both say much the same
 
 
 @torch.inference_mode()
-def calibrate(module: SCDTLModule, split: HeldOutSplitter, fit_scale: bool) -> None:
+def calibrate(module: SCDTLModule, cells: HeldOutCells, fit_scale: bool) -> None:
     """Fit the noise, and for a network that was not trained one factor for all log-ratios."""
     if fit_scale:
-        by_networks, by_co_expression, *others = _judged(module, split)
-        log_ratios = by_networks + by_co_expression
-        module.log_ratio_scale.fill_(module.noise.best_scale(log_ratios, *others))
-    module.noise.fit(_scores(module, split))
+        _, held_out, _, log_mean, deviation, by_networks = cells.judged()
+        log_ratios = by_networks + module.co_expression(deviation)
+        log_mean = log_mean.expand_as(log_ratios)
+        module.log_ratio_scale.fill_(module.noise.best_scale(log_ratios, log_mean, held_out))
+    module.noise.fit(cells.scores())
 
 
 @torch.inference_mode()
-def score(module: SCDTLModule, split: HeldOutSplitter) -> tuple[float, np.ndarray, np.ndarray]:
+def score(module: SCDTLModule, cells: HeldOutCells) -> tuple[float, np.ndarray, np.ndarray]:
     """Score a calibrated network on the held-out data of the split of training.
 
     Deviance explained beyond the mean profile, pooled over genes and per gene (NaN where there is
     too little to tell); and for each gene whether it is trusted.
     """
     sums = torch.zeros(6, module.log_mean.shape[1], dtype=torch.float64)
-    for scores, log_mean, counts, held_out in _scores(module, split):
+    for scores, log_mean, counts, held_out in cells.scores():
         of_model, of_mean = module.noise.deviances(scores, log_mean, counts, held_out)
         gain = of_mean - of_model
         parts = (
@@ -79,9 +79,12 @@ def settle_bulk(module: SCDTLModule, split: HeldOutSplitter) -> bool:
     is kept.
     """
     module.eval()
-    noise = _sum_of_squares(module, split) / module.n_with_counts
+    cells = HeldOutCells(module, split.calibration_dataloader())
+    _, held_out, _, log_mean, deviation, by_networks = cells.judged()
+    # The deviations of a cell are mostly noise.
+    noise = float(deviation.square().sum(1).mean()) / module.n_with_counts
     module.co_expression.regress_on(module.has_counts, noise)
-    by_networks, by_co_expression, log_mean, held_out = _judged(module, split)
+    by_co_expression, log_mean = module.co_expression(deviation), log_mean.expand_as(deviation)
     both = _DAE_BESIDE_CO_EXPRESSION * by_networks + by_co_expression
     gain_of_both = _gain(module, both, log_mean, held_out)
     gain_alone = _gain(module, by_networks, log_mean, held_out)
@@ -93,15 +96,6 @@ def settle_bulk(module: SCDTLModule, split: HeldOutSplitter) -> bool:
             parameter.mul_(_DAE_BESIDE_CO_EXPRESSION)
     module.start_others()
     return not can_be_told or max(gain_of_both, gain_alone) > module.noise.min_gain
-
-
-def _sum_of_squares(module: SCDTLModule, split: HeldOutSplitter) -> float:
-    """Sum of a cell's squared deviations, which are mostly noise; mean of some cells."""
-    squares = []
-    for minibatch in split.judgement_dataloader():
-        counts, _, batch = on_device(module, minibatch)
-        squares.append(module.deviation(counts, batch).square().sum(1))
-    return float(torch.cat(squares).mean())
 
 
 def _gain(
@@ -122,12 +116,6 @@ def _gain(
     return gain / max(total, 1e-12)
 
 
-def _scores(module: SCDTLModule, split: HeldOutSplitter) -> Iterator[Minibatch]:
-    for minibatch in split.calibration_dataloader():
-        counts, held_out, batch = on_device(module, minibatch)
-        yield module.predicted(counts, batch), module.batch_log_mean(batch), counts, held_out
-
-
 def _scores_of_all(
     module: SCDTLModule, split: HeldOutSplitter
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -136,24 +124,3 @@ def _scores_of_all(
         kept, held_out, batch = on_device(module, minibatch)
         counts = kept + held_out
         yield module.predicted(counts, batch), counts
-
-
-def _judged(module: SCDTLModule, split: HeldOutSplitter) -> tuple[torch.Tensor, ...]:
-    """Of some cells log-ratios of networks and co-expression, log mean profile, held-out data."""
-    parts = []
-    for minibatch in split.judgement_dataloader():
-        counts, held_out, batch = on_device(module, minibatch)
-        deviation = module.deviation(counts, batch)
-        log_mean = module.batch_log_mean(batch).expand_as(deviation)
-        by_networks = module.by_networks(deviation, batch)
-        parts.append((by_networks, module.co_expression(deviation), log_mean, held_out))
-    return tuple(torch.cat(part) for part in zip(*parts, strict=True))
-
-
-def on_device(
-    module: SCDTLModule, minibatch: dict[str, torch.Tensor]
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """What is shown, what is held out, and the batch of each cell."""
-    keys = REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.TARGET_KEY, REGISTRY_KEYS.BATCH_KEY
-    shown, held_out, batch = (minibatch[key].to(module.device) for key in keys)
-    return shown, held_out, batch

@@ -148,7 +148,7 @@ class SCDTLModule(BaseModuleClass):
         batch_index: torch.Tensor,
     ) -> dict[str, torch.Tensor]:
         fused = _decoded(self, latent, unet, context, batch_index)
-        return {"log_ratios": fused + by_co_expression, "unet": unet + by_co_expression}
+        return {"log_ratios": fused + by_co_expression}
 
     def attention_to_dae(self, counts: torch.Tensor, batch_index: torch.Tensor) -> torch.Tensor:
         """Weight of the DAE's logits in the fusion, cells × genes."""
@@ -183,10 +183,9 @@ class SCDTLModule(BaseModuleClass):
         if unet_weight:
             # Behind the DAE's start from bulk the U-Net learns late; a quarter of the cells helps.
             some = slice(0, -(-len(target) // 4))
+            by_unet = inference_outputs["unet"][some] + inference_outputs["by_co_expression"][some]
             log_mean = log_mean if len(log_mean) == 1 else log_mean[some]
-            total, n_asked = self.noise.loss(
-                generative_outputs["unet"][some], log_mean, target[some]
-            )
+            total, n_asked = self.noise.loss(by_unet, log_mean, target[some])
             loss = loss + unet_weight * total / n_asked
         if mmd_weight and self.bulk_latents.any():
             drawn = torch.randperm(len(self.bulk_latents))[: len(target)]

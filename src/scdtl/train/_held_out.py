@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 MAX_TRAINING_CELLS = 50_000
 MAX_VALIDATION_CELLS = 512
 MAX_CALIBRATION_CELLS = 2_000
-_MAX_JUDGED_CELLS = 256
 _CELLS_PER_BLOCK = 128
 
 
@@ -174,12 +173,8 @@ class HeldOutSplitter(pl.LightningDataModule):
         """The cells that early stopping looks at, with what is held out of them."""
         return self._held_out_loader(MAX_VALIDATION_CELLS, self.noise.hidden_in_validation)
 
-    def judgement_dataloader(self) -> DataLoader:
-        """Some of them whole, to judge bulk, and its adaptation to the cells."""
-        return self._held_out_loader(_MAX_JUDGED_CELLS)
-
     def calibration_dataloader(self) -> DataLoader:
-        """More such cells, for adaptation, the noise and the scores after training."""
+        """More of them, whole, for what is fitted and scored outside of training."""
         return self._held_out_loader(MAX_CALIBRATION_CELLS)
 
     def held_out_parts(self) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
