@@ -55,7 +55,7 @@ def train_scdtl():
 
 @pytest.fixture(scope="session")
 def toy_model(train_scdtl):
-    """Trained on a toy of two batches until early stopping; not to be changed."""
+    """Trained on a toy of two batches, as by default; not to be changed."""
     from scdtl.datasets import toy
 
     return train_scdtl(toy(n_batches=2), batch_key="batch")

@@ -50,8 +50,10 @@ def test_training_loss_is_that_of_the_prediction_and_of_the_unet(module, tensors
     tensors = {key: torch.stack([value[1]] * N_CELLS) for key, value in tensors.items()}
     torch.nn.init.normal_(module.unet.read_out)
     generated, loss = loss_of(module, tensors, unet_weight=0.3)
+    deviation = module.deviation(tensors[REGISTRY_KEYS.X_KEY], tensors[REGISTRY_KEYS.BATCH_KEY])
+    by_unet = module.unet(deviation)[0] + module.co_expression(deviation)
     whole, unet = (
-        nll_per_molecule(module, tensors, generated[name]) for name in ("log_ratios", "unet")
+        nll_per_molecule(module, tensors, x) for x in (generated["log_ratios"], by_unet)
     )
     assert unet != whole
     torch.testing.assert_close(loss, whole + 0.3 * unet)

@@ -56,7 +56,7 @@ def test_the_end_is_told_once_with_the_numbers_that_are_written(told, pbmc_count
 
 def test_a_cap_and_no_training_are_told_as_such(told, pbmc_counts, caplog):
     assert told(pbmc_counts.copy(), bulk=None, max_epochs=1)["training"] == (
-        "Training ran to the last epoch, 1"
+        "Training ended as planned, after epoch 1"
     )
     caplog.clear()
     zero_shot = told(pbmc_counts.copy(), max_epochs=0)

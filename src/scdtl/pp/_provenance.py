@@ -63,7 +63,7 @@ def report(model: SCDTL, n_cells: int, recognised: Recognised) -> None:
     if end:
         training = {
             "early stopping": "Training stopped early, after epoch {n_epochs} of {max_epochs}.",
-            "max_epochs": "Training ran to the last epoch, {max_epochs}.",
+            "max_epochs": "Training ended as planned, after epoch {max_epochs}.",
             "interrupted": "Training was interrupted in epoch {n_epochs} of {max_epochs}.",
         }[end["reason"]].format(**end)
     trust, n_trusted = model.held_out_["gene_deviance_explained"], int(model.trusted_genes.sum())
