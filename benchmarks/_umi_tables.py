@@ -118,6 +118,18 @@ def transfer(rows: pd.DataFrame) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def weights(rows: pd.DataFrame) -> str:
+    """Gains of several weights over the run from scratch in the same draw."""
+    draw = ["dataset", "cells", "seed"]
+    values = rows.set_index([*draw, "line", "bulk"])[["gene_d2", "poisson_score"]]
+    scratch = values.xs(NO_BULK, level="line").droplevel("bulk")
+    gain = values.drop(index=NO_BULK, level="line").sub(scratch)
+    means = gain.groupby(["line", "bulk", "cells"], sort=False).mean().unstack("cells")
+    table = means.map("{:+.4f}".format)
+    table.columns = [f"{SCORES[score]}, {cells} cells" for score, cells in table.columns]
+    return as_markdown(table.rename_axis(["transfer", "weights"])) + "\n"
+
+
 def _openproblems(rows: pd.DataFrame, title: str) -> list[str]:
     """OpenProblems' metrics with scdtl's rates gamed in two ways; none if none was measured."""
     parts = []

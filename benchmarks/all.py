@@ -60,9 +60,12 @@ def main() -> int:
     OUT.mkdir(parents=True, exist_ok=True)
     commands = [[name, arguments.data_folder, "--out", f"{OUT}/{name}.csv"] for name in ON_CELLS]
     reads = ["reads", arguments.data_folder, arguments.reads_folder]
+    mouse = ["transfer", arguments.data_folder, "--datasets", "mouse_spleen_mca"]
+    mouse += ["--bulk", "mouse", "human", "--lines", "no bulk", "start, MMD", "zero-shot"]
     agreement = ["agreement", arguments.data_folder, arguments.bulk_folder]
     unmeasured = ["unmeasured", arguments.data_folder, "--spatial", arguments.spatial_folder]
     commands += [
+        [*mouse, "--out", f"{OUT}/mouse.csv"],
         [*reads, "--out", f"{OUT}/reads.csv"],
         [*agreement, "--out", f"{OUT}/agreement.csv"],
         [*unmeasured, "--out", f"{OUT}/unmeasured.csv"],

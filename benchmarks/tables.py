@@ -42,6 +42,7 @@ WRITERS: dict[str, tuple[Callable[..., str], list[str]]] = {
     "downsampling": (_umi_tables.downsampling, ["downsampling"]),
     "ablation": (_umi_tables.ablation, ["ablation"]),
     "transfer": (_umi_tables.transfer, ["transfer"]),
+    "mouse": (_umi_tables.weights, ["mouse"]),
     "step": (_cost_tables.step, ["step"]),
     "scale": (_cost_tables.scale, ["scale"]),
     "masking": (_entry_tables.masking, ["masking"]),

@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
+from itertools import product
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ import pandas as pd
 from _data import HELD_OUT, UMI_DATASETS, split
 from _posterior import posterior
 from _transfers import MODELS
-from _umi_tables import transfer
+from _umi_tables import transfer, weights
 
 import scdtl
 from scdtl import metrics
@@ -84,7 +85,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--n-cells", nargs="+", type=int, default=[50, 100, 300, 1_000])
     parser.add_argument("--draws", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--lines", nargs="+", default=LINES, choices=LINES)
-    parser.add_argument("--bulk", default="human", help="weights, by name or path")
+    parser.add_argument("--bulk", nargs="+", default=["human"], help="weights, by name or path")
     parser.add_argument("--out", type=Path, help="CSV file for every row")
     return parser.parse_args()
 
@@ -99,14 +100,17 @@ def main() -> int:
                 adata = split_at_most(arguments.folder, name, n_cells, draw)
                 if adata is None:
                     continue
-                for line in arguments.lines:
-                    row = run(adata, line, arguments.bulk, draw)
+                for bulk, line in product(arguments.bulk, arguments.lines):
+                    if line in (NO_BULK, MEAN) and bulk != arguments.bulk[0]:
+                        continue  # the same for all
+                    row = run(adata, line, bulk, draw)
                     labels = {"dataset": name, "cells": n_cells, "seed": draw, "line": line}
-                    rows.append({**labels, "bulk": Path(arguments.bulk).stem, **row})
+                    rows.append({**labels, "bulk": Path(bulk).stem, **row})
                     print({**labels, **row}, file=sys.stderr, flush=True)
                 if arguments.out is not None:
                     pd.DataFrame(rows).to_csv(arguments.out, index=False)
-    print(transfer(pd.DataFrame(rows)))
+    table = transfer if len(arguments.bulk) == 1 else weights
+    print(table(pd.DataFrame(rows)))
     return 0
 
 

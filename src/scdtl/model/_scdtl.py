@@ -340,7 +340,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         self._start(split)
         steps_per_epoch = len(split.train_dataloader())
         if max_epochs is None:
-            from_scratch = not self.transfer_.get("helps", False)
+            from_scratch = not (self.transfer_ and self.transfer_.get("helps", True))
             n_genes = self.module.n_with_counts
             n_steps = self.module.noise.n_steps(split.n_train, n_genes, from_scratch)
             max_epochs = max(1, round(n_steps / steps_per_epoch))
