@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PANELS = {"all": "All cells", "100": "100 cells"}
 STYLE = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
-LEFT, RIGHT = -0.05, 0.03  # beyond, to the left, an arrow
+LEFT, RIGHT = -0.05, 0.036  # beyond, to the left, an arrow
 DOT = {"marker": "o", "ls": "", "color": "0.3"}
 
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from scdtl.pl._methods import colour_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -49,16 +51,15 @@ METHODS = {
     "scdtl": "scdtl",
     "scdtl-umi": "scdtl, reads taken for UMIs",
 }
-# Okabe and Ito, apart for every kind of colour vision; a method has its colour in all figures.
 COLOURS = {
-    "scdtl": "#D55E00",
-    "scdtl-no-bulk": "#E69F00",
-    "cellmapper": "#56B4E9",
-    "magic": "#0072B2",
-    "knn-smoothing-30": "#000000",
-    "scvi-30": "#CC79A7",
-    "recode": "#7F7F7F",
-    "alra": "#009E73",
+    "scdtl": colour_of("scdtl"),
+    "scdtl-no-bulk": colour_of("scdtl without bulk"),
+    "cellmapper": colour_of("CellMapper"),
+    "magic": colour_of("MAGIC"),
+    "knn-smoothing-30": colour_of("kNN-smoothing"),
+    "scvi-30": colour_of("scVI"),
+    "recode": colour_of("RECODE"),
+    "alra": colour_of("ALRA"),
 }
 LINE = ["method", "line"]
 OWN = ("scdtl", "scdtl-no-bulk")

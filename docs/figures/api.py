@@ -74,6 +74,6 @@ def lines_for(name: str) -> list[str]:
         *(f"   {line}" for line in code),
         "",
         f".. image:: ../pl_{name}.png",
-        f"   :alt: What scdtl.pl.{name} draws of 700 blood cells.",
+        f"   :alt: {getattr(scdtl.pl, name).__doc__.splitlines()[0]}",
         "",
     ]

@@ -36,6 +36,18 @@ MARKERS = ("CD3D", "CD3E", "IL32", "NKG7", "GNLY", "CD79A", "MS4A1", "LYZ", "CST
 """Genes whose cells are known, in the order of the kinds."""
 
 
+ROWS = {
+    "observed": "raw counts",
+    "mean profile": "mean profile",
+    "mean profile + posterior": "mean profile + posterior",
+    "knn smoothing + posterior": "kNN-smoothing + posterior",
+    "magic + posterior": "MAGIC + posterior",
+    "_without_bulk": "scdtl without bulk",
+    "scdtl": "scdtl",
+}
+"""Methods that are shown, and what they are called."""
+
+
 def run_demo(out_dir: Path) -> pd.DataFrame:
     """Write ``pbmc68k_imputed.h5ad`` and ``demo.png``, say what was gained; return the scores."""
     from scdtl.tl import evaluate
@@ -115,21 +127,12 @@ def _without_bulk(cells: AnnData) -> NDArray[np.floating]:
 
 def _scores(evaluation: Evaluation) -> pd.DataFrame:
     """Mean deviance explained and Poisson score; others with scdtl's posterior, as it helps."""
-    names = {
-        "observed": "raw counts",
-        "mean profile": "mean profile",
-        "mean profile + posterior": "mean profile + posterior",
-        "knn smoothing + posterior": "kNN smoothing + posterior",
-        "magic + posterior": "MAGIC + posterior",
-        "_without_bulk": "scdtl without bulk",
-        "scdtl": "scdtl",
-    }
     columns = {
         "gene_deviance_explained": "deviance explained",
         "poisson_score": "Poisson score",
     }
-    scores = evaluation.scores.loc[[name for name in names if name in evaluation.scores.index]]
-    return scores[list(columns)].rename_axis(None).rename(index=names, columns=columns)
+    scores = evaluation.scores.loc[[name for name in ROWS if name in evaluation.scores.index]]
+    return scores[list(columns)].rename_axis(None).rename(index=ROWS, columns=columns)
 
 
 def _words(shallow: AnnData, evaluation: Evaluation, scores: pd.DataFrame) -> str:
@@ -142,7 +145,7 @@ def _words(shallow: AnnData, evaluation: Evaluation, scores: pd.DataFrame) -> st
     depth = np.median(np.asarray(shallow.X.sum(axis=1)))
     return f"""
 {shallow.n_obs} blood cells, {shallow.n_vars} genes. Every method saw a third of the molecules
-(some {depth:.0f} of a cell) and predicted the other two thirds.
+(about {depth:.0f} per cell) and predicted the other two thirds.
 
 {scores.to_string(float_format="{:.3f}".format)}
 
@@ -218,10 +221,9 @@ def _mark_kinds(axis: Axes, kinds: pd.Series) -> None:
 
 
 def _draw_scores(axis: Axes, explained: pd.Series) -> None:
-    from scdtl.pl._axes import BLUE, GREY
+    from scdtl.pl._methods import colour_of
 
-    colours = [BLUE if name.startswith("scdtl") else GREY for name in explained.index]
-    bars = axis.barh(explained.index, explained, color=colours)
+    bars = axis.barh(explained.index, explained, color=[*map(colour_of, explained.index)])
     axis.bar_label(bars, fmt="%.3f", padding=3)
     axis.axvline(0, color="black", linewidth=0.8)
     axis.invert_yaxis()

@@ -50,7 +50,12 @@ def add_to(commands: Any) -> None:
         metavar="N",
         help="default: %(default)s",
     )
-    add("--max-epochs", type=int, metavar="N", help="for scdtl (default: by number of cells)")
+    add(
+        "--max-epochs",
+        type=int,
+        metavar="N",
+        help="for scdtl (default: by the number of cells and genes)",
+    )
     add("--html", type=Path, metavar="REPORT.html", help="write a one-page report")
     add("--csv", type=Path, metavar="SCORES.csv", help="write the table of scores")
     add("--overwrite", action="store_true", help="replace existing output")

@@ -79,7 +79,7 @@ def add_to(commands: Any) -> None:
         "--max-epochs",
         type=int,
         metavar="N",
-        help="0 for no training (default: by number of cells)",
+        help="0 for no training (default: by the number of cells and genes)",
     )
     add("--batch-size", type=int, default=64, metavar="N", help="default: %(default)s")
     add("--accelerator", default="auto", help="cpu, gpu, mps or auto (default: %(default)s)")

@@ -36,7 +36,12 @@ def add_to(commands: Any) -> None:
         metavar="SCALE",
         help="log1p or normalized (default: %(default)s)",
     )
-    add("--max-epochs", type=int, metavar="N", help="0 for no training (default: by cells)")
+    add(
+        "--max-epochs",
+        type=int,
+        metavar="N",
+        help="0 for no training (default: by the number of cells and genes)",
+    )
     add("--batch-size", type=int, default=64, metavar="N", help="default: %(default)s")
     add("--accelerator", default="auto", help="cpu, gpu, mps or auto (default: %(default)s)")
     add("--quiet", action="store_true", help="print only errors")

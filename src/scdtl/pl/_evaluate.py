@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scdtl.pl._axes import BLUE, GREEN, GREY, ORANGE, PURPLE, ink, one_panel
+from scdtl.pl._axes import BLUE, ink, one_panel
 from scdtl.pl._genes import LOWEST, draw_genes, finish_genes
+from scdtl.pl._methods import colour_of, name_of
 
 if TYPE_CHECKING:
     import os
@@ -61,9 +62,9 @@ def evaluate(
     scores = evaluation.scores[main.column]
     with one_panel(ax, show, save, size=(7, 1.5 + 0.4 * len(scores))) as ax:
         bars = ax.barh(
-            scores.index.astype(str),
+            [name_of(name) for name in scores.index],
             scores.fillna(0),
-            color=[_colour(name) for name in scores.index],
+            color=[colour_of(name) for name in scores.index],
         )
         ax.bar_label(bars, ["–" if np.isnan(x) else f"{x:.3f}" for x in scores], padding=3)
         ax.invert_yaxis()
@@ -132,7 +133,7 @@ def evaluate_genes(
             ax,
             explained,
             threshold=0,
-            title=f"{name}: each gene",
+            title=f"{name_of(name)}: each gene",
             ylabel=_gene_axis(evaluation),
         )
     return ax
@@ -143,11 +144,13 @@ def draw_distribution(ax: Axes, evaluation: Evaluation, methods: list[str]) -> N
     values = evaluation.genes[methods].clip(lower=LOWEST)
     highest = np.nan_to_num(values.to_numpy(dtype=float), nan=0.0).max(initial=0.1)
     edges = np.linspace(LOWEST, highest, 50)
-    styles = [("-", BLUE), ("--", ORANGE), (":", GREEN), ("-.", PURPLE)]
+    styles = ["-", "--", ":", "-."]
     for i, name in enumerate(methods):
-        style, colour = styles[i % len(styles)]
+        style, colour = styles[i % len(styles)], colour_of(name)
         numbers, _ = np.histogram(values[name].dropna(), edges)
-        ax.stairs(numbers, edges, color=colour, linestyle=style, linewidth=1.6, label=name)
+        ax.stairs(
+            numbers, edges, color=colour, linestyle=style, linewidth=1.6, label=name_of(name)
+        )
     ax.axvline(0, color=ink(ax), linewidth=0.8)
     ax.set(title="All genes", xlabel=_gene_axis(evaluation), ylabel="genes")
     ax.legend(frameon=False)
@@ -164,9 +167,3 @@ def _check_evaluation(evaluation: object) -> None:
 
 def _gene_axis(evaluation: Evaluation) -> str:
     return f"{evaluation.held_out.gene_score} (0 its mean)"
-
-
-def _colour(name: str) -> str:
-    if name.startswith(("observed", "mean profile")):
-        return GREY
-    return BLUE if name == "scdtl" else ORANGE
