@@ -62,8 +62,9 @@ def evaluate(
     scores = evaluation.scores[main.column]
     with one_panel(ax, show, save, size=(7, 1.5 + 0.4 * len(scores))) as ax:
         bars = ax.barh(
-            [name_of(name) for name in scores.index],
+            range(len(scores)),  # two names may look alike
             scores.fillna(0),
+            tick_label=[name_of(name) for name in scores.index],
             color=[colour_of(name) for name in scores.index],
         )
         ax.bar_label(bars, ["–" if np.isnan(x) else f"{x:.3f}" for x in scores], padding=3)
