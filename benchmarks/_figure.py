@@ -17,9 +17,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PANELS = {"all": "All cells", "100": "100 cells"}
-STYLE = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
+INK = "#767676"  # seen on light and on dark ground
+STYLE = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.facecolor": "none",
+    "savefig.transparent": True,
+    **dict.fromkeys(
+        ["text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"], INK
+    ),
+}
 LEFT, RIGHT = -0.05, 0.036  # beyond, to the left, an arrow
-DOT = {"marker": "o", "ls": "", "color": "0.3"}
+DOT = {"marker": "o", "ls": "", "color": INK}
 
 
 def draw(rows: pd.DataFrame, path: Path) -> None:

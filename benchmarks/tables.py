@@ -73,6 +73,8 @@ def main() -> int:
     rows = {path.stem: pd.read_csv(path, dtype={"cells": str}) for path in paths}
     for name, (write, csvs) in WRITERS.items():
         text = write(*(rows[csv] for csv in csvs))
+        if len(csvs) == 1 and "seed" in rows[csvs[0]]:
+            text += f"\nSeeds: {rows[csvs[0]]['seed'].nunique()}.\n"
         (docs / "benchmarks" / f"{name}.md").write_text(text, encoding="utf-8")
         if name == IN_README:
             _write_between_marks(arguments.root / "README.md", text)
