@@ -124,7 +124,7 @@ class UMI(NoiseModel):
     @staticmethod
     def n_steps(n_cells: int, n_genes: int, from_scratch: bool) -> int:
         """Few genes, those that vary, are learned longer than all of them."""
-        steps = _STEPS_OF_ONE_GENE * (max(1, n_cells / 1_000) / n_genes) ** 0.5
+        steps = _STEPS_OF_ONE_GENE / n_genes**0.5 * max(1, n_cells / 1_000)
         return round(min(max(steps, _MIN_STEPS) * (1 + from_scratch), _MAX_STEPS))
 
     @staticmethod
