@@ -304,8 +304,9 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             Passes over the training cells, during which the learning rate falls to 0. ``None``
             sets them by the number of genes with counts: minibatches are 12,000 over its square
             root, above 1,000 cells times their number in thousands, at least 96, twice as many
-            without bulk, at most 400; for reads 480. They are rounded to whole passes. 0 skips training: bulk is only scaled and adapted to the cells in closed form;
-            without bulk, only the mean profile is left.
+            without bulk, at most 400; for reads 480. They are rounded to whole passes. 0 skips
+            training: bulk is only scaled and adapted to the cells in closed form; without bulk,
+            only the mean profile is left.
         accelerator, devices
             As in scvi-tools, but training takes one device.
         batch_size
