@@ -36,18 +36,6 @@ MARKERS = ("CD3D", "CD3E", "IL32", "NKG7", "GNLY", "CD79A", "MS4A1", "LYZ", "CST
 """Genes whose cells are known, in the order of the kinds."""
 
 
-ROWS = {
-    "observed": "raw counts",
-    "mean profile": "mean profile",
-    "mean profile + posterior": "mean profile + posterior",
-    "knn smoothing + posterior": "kNN-smoothing + posterior",
-    "magic + posterior": "MAGIC + posterior",
-    "_without_bulk": "scdtl without bulk",
-    "scdtl": "scdtl",
-}
-"""Methods that are shown, and what they are called."""
-
-
 def run_demo(out_dir: Path) -> pd.DataFrame:
     """Write ``pbmc68k_imputed.h5ad`` and ``demo.png``, say what was gained; return the scores."""
     from scdtl.tl import evaluate
@@ -127,12 +115,25 @@ def _without_bulk(cells: AnnData) -> NDArray[np.floating]:
 
 def _scores(evaluation: Evaluation) -> pd.DataFrame:
     """Mean deviance explained and Poisson score; others with scdtl's posterior, as it helps."""
+    from scdtl.pl._methods import name_of
+
+    own = {"observed": "raw counts", "_without_bulk": "scdtl without bulk"}
+    shown = [
+        "observed",
+        "mean profile",
+        "mean profile + posterior",
+        "knn smoothing + posterior",
+        "magic + posterior",
+        "_without_bulk",
+        "scdtl",
+    ]
     columns = {
         "gene_deviance_explained": "deviance explained",
         "poisson_score": "Poisson score",
     }
-    scores = evaluation.scores.loc[[name for name in ROWS if name in evaluation.scores.index]]
-    return scores[list(columns)].rename_axis(None).rename(index=ROWS, columns=columns)
+    scores = evaluation.scores.loc[[name for name in shown if name in evaluation.scores.index]]
+    scores = scores[list(columns)].rename_axis(None).rename(columns=columns)
+    return scores.rename(index=lambda name: own.get(name, name_of(name)))
 
 
 def _words(shallow: AnnData, evaluation: Evaluation, scores: pd.DataFrame) -> str:

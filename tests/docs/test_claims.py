@@ -61,7 +61,7 @@ def test_other_results_change_the_numbers_and_fail_where_a_statement_is_wrong(
     run = write_tables(root, copy)
     assert run.returncode == 1
     assert "README.md: best_on_average does not hold" in run.stderr
-    assert "0.012<!-- =gene_d2 -->" in pages(copy)["docs/index.md"]
+    assert "against\n0.012<!-- =gene_d2 -->" in pages(copy)["docs/index.md"]
 
 
 def test_every_result_in_the_text_is_marked(root: Path) -> None:
