@@ -7,11 +7,12 @@ import os
 import warnings
 import weakref
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities import rank_zero_only
+from scvi.model._utils import parse_device_args
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,6 +80,14 @@ def check_one_device(devices: Any, strategy: Any) -> None:
             "cells. Leave devices and strategy at 'auto'. Imputation is spread over several "
             "workers by dask: see impute(out=...) with a dask.distributed client."
         )
+
+
+def training_precision(accelerator: str, devices: Any) -> Literal["bf16-mixed", "32-true"]:
+    """Half precision on CPUs that compute in bfloat16; on others it is slower."""
+    *_, device = parse_device_args(accelerator, devices, return_device="torch")
+    tells = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # since PyTorch 2.6
+    has_bfloat16 = device.type == "cpu" and tells is not None and tells()
+    return "bf16-mixed" if has_bfloat16 else "32-true"
 
 
 def layer_names(adata: AnnData) -> list[str]:

@@ -27,6 +27,7 @@ _ENSEMBL = re.compile(
 )
 _ANY_ENSEMBL = re.compile(r"ENS[A-Z]+\d{11}")
 _NO_SYMBOL = {"NA", "NaN", "nan", "None"}
+_NOT_IN_R = re.compile(r"[^A-Za-z0-9]")
 _MADE_UNIQUE = re.compile(r"^(.+)[-.]\d+$")
 _DATE = re.compile(r"^X?\d{1,2}[-.](Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)$")
 
@@ -124,7 +125,7 @@ def as_in_r(symbol: str) -> str:
     """
     if not symbol[:1].isalpha():
         symbol = f"X{symbol}"
-    return symbol if symbol.isalnum() else re.sub(r"[^A-Za-z0-9]", ".", symbol)
+    return symbol if symbol.isalnum() else _NOT_IN_R.sub(".", symbol)
 
 
 def made_unique(name: str, known: Container[str]) -> bool:

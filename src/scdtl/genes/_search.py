@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -84,7 +83,7 @@ def look_up_rewritten(
     known, find_symbol = by_symbol.keys() | search.symbols, in_table(by_symbol)
     for kind, rewrite in (("case", str.lower), ("spelling", as_in_r)):
         if rest := search.open_symbols(indices, known):
-            search.look_up(kind, rest, _among(_index(by_symbol, rewrite), find_symbol, rewrite))
+            search.look_up(kind, rest, _as_rewritten(by_symbol, rest, find_symbol, rewrite))
     rest = search.open_symbols(indices, known)
     if rest and (meanings := aliases(str(own))):
         by_current = _by_current(by_symbol, meanings)
@@ -94,8 +93,8 @@ def look_up_rewritten(
             return _one_of({by_current.get(gene, _UNKNOWN) for gene in genes})
 
         search.look_up("alias", rest, find)
-        for in_r in (_index(by_current), _aliases_in_r(str(own))):
-            search.look_up("alias", rest, _among(in_r, find))
+        for names in (by_current, meanings):
+            search.look_up("alias", rest, _as_rewritten(names, rest, find))
 
 
 def look_up_orthologs(
@@ -119,7 +118,7 @@ def look_up_orthologs(
     search.look_up("ortholog", {i: search.read[i].bare for i in indices}, find)
     search.look_up("ortholog", search.beside_ids(indices), find)
     rest = search.open_symbols(indices, of_name.keys() | search.symbols)
-    search.look_up("ortholog", rest, _among(_orthologs_in_r(*species), find))
+    search.look_up("ortholog", rest, _as_rewritten(of_name, rest, find))
 
 
 def positions(keys: Iterable[str]) -> dict[str, int]:
@@ -135,31 +134,19 @@ def in_table(table: Mapping[str, int]) -> Callable[[str], int]:
     return lambda name: table.get(name, _UNKNOWN)
 
 
-def _index(names: Iterable[str], rewrite: Callable[[str], str] = as_in_r) -> dict[str, list[str]]:
-    """Names by what they are when they are rewritten."""
-    index = defaultdict(list)
-    for name in names:
-        index[rewrite(name)].append(name)
-    return index
-
-
-@cache
-def _aliases_in_r(of: str) -> dict[str, list[str]]:
-    return _index(aliases(of))
-
-
-@cache
-def _orthologs_in_r(source: str, target: str) -> dict[str, list[str]]:
-    return _index(orthologs(source, target))
-
-
-def _among(
-    index: Mapping[str, list[str]],
+def _as_rewritten(
+    known: Iterable[str],
+    asked: Mapping[int, str],
     find: Callable[[str], int],
     rewrite: Callable[[str], str] = as_in_r,
 ) -> Callable[[str], int]:
-    """Find a name among those that are the same when both are rewritten."""
-    return lambda name: _one_of({find(known) for known in index.get(rewrite(name), ())})
+    """Find a name among the known ones that are the same when both are rewritten."""
+    wanted = {rewrite(name) for name in asked.values()}
+    same = defaultdict(list)
+    for name in known:
+        if (rewritten := rewrite(name)) in wanted:
+            same[rewritten].append(name)
+    return lambda name: _one_of({find(other) for other in same.get(rewrite(name), ())})
 
 
 def _by_current(

@@ -13,7 +13,13 @@ from scvi.data import AnnDataManager
 from scvi.data.fields import CategoricalObsField, LayerField
 from scvi.model.base import UnsupervisedTrainingMixin
 
-from scdtl._compat import check_one_device, forget_data_with, one_process, quiet_lightning
+from scdtl._compat import (
+    check_one_device,
+    forget_data_with,
+    one_process,
+    quiet_lightning,
+    training_precision,
+)
 from scdtl._constants import REGISTRY_KEYS, SAMPLE_KEY
 from scdtl._random import next_seed
 from scdtl.data._cell_order import sampled_cells
@@ -302,7 +308,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         ----------
         max_epochs
             Passes over the training cells, during which the learning rate falls to 0. ``None``
-            sets them by the number of genes with counts: minibatches are 12,000 over its square
+            sets them by the number of genes with counts: minibatches are 16,000 over its square
             root, above 1,000 cells times their number in thousands, at least 96, twice as many
             without bulk, at most 400; for reads 480. They are rounded to whole passes. 0 skips
             training: bulk is only scaled and adapted to the cells in closed form; without bulk,
@@ -326,7 +332,8 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             Arguments of the training plan: ``lr``, ``anneal``, ``weight_decay``, ``ema_decay``,
             and of the loss: ``unet_weight``, ``mmd_weight``.
         **trainer_kwargs
-            Arguments of :class:`~scvi.train.Trainer`.
+            Arguments of :class:`~scvi.train.Trainer`. ``precision`` is ``"bf16-mixed"`` on CPUs
+            with instructions for it, which is faster and as accurate, and else ``"32-true"``.
 
         Raises
         ------
@@ -439,11 +446,14 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         self.is_trained_ = bool(self.history_)  # whether there is a history to continue
         self.module.train()  # Lightning leaves a module that was trained before in eval mode
         with quiet_lightning(), one_process() as plugins, StopOnInterrupt() as interrupt:
+            precision = training_precision(
+                trainer_kwargs["accelerator"], trainer_kwargs["devices"]
+            )
             super().train(
                 max_epochs=max_epochs,
                 datamodule=split,
                 callbacks=[*callbacks, interrupt],
-                **({"plugins": plugins} | trainer_kwargs),
+                **({"plugins": plugins, "precision": precision} | trainer_kwargs),
                 enable_progress_bar=False,
             )
         n_epochs = self.trainer.current_epoch
@@ -453,6 +463,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             "reason": "interrupted" if interrupt.interrupted else reason,
             "n_epochs": n_epochs,
             "max_epochs": max_epochs,
+            "precision": self.trainer.precision,
         }
 
     def _calibrate(self, cells: HeldOutCells) -> None:
