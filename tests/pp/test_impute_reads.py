@@ -96,7 +96,7 @@ def test_only_likely_dropouts_are_filled(pbmc_reads, imputed, threshold):
 
 
 # Rates of molecules sum to the library size, so that those of other genes have a small say.
-@pytest.mark.parametrize(("noise", "rtol"), [("umi", 1e-2), ("reads", 2e-4)])
+@pytest.mark.parametrize(("noise", "rtol"), [("umi", 2e-2), ("reads", 2e-4)])
 def test_without_own_counts_a_value_does_not_depend_on_itself(pbmc_reads, noise, rtol):
     adata = pbmc_reads.copy()
     model = impute(adata, **QUICK, noise=noise, return_model=True)

@@ -16,18 +16,16 @@ _LOADING_VARIANCES = (1.0, 10.0)
 _GAIN_VARIANCES = (0.0, 0.3)
 
 
-@torch.inference_mode()
-def adapt(module: SCDTLModule, cells: HeldOutCells, fit_scale: bool) -> None:
+def adapt(module: SCDTLModule, cells: HeldOutCells) -> None:
     """Correct what bulk says of each gene by what the cells say, beside the networks as they are.
 
     How far the cells may depart from bulk, held-out data decide; not at all is among the choices.
-    With ``fit_scale``, for networks that were not trained, the log-ratios are scaled first.
     """
     co_expression = module.co_expression
     co_expression.forget_cells()
     if not co_expression.solve.any():
         return
-    judged = _Judged(module, cells, fit_scale)
+    judged = _Judged(module, cells)
     if judged.scale == 0 or not judged.log_ratios.isfinite().all():
         return  # bulk has nothing to say, or training diverged
     correction = _Correction(module, cells, judged.scale)
@@ -48,15 +46,13 @@ def adapt(module: SCDTLModule, cells: HeldOutCells, fit_scale: bool) -> None:
 class _Judged:
     """Some cells before adaptation, and how well a prediction does on what is held out of them."""
 
-    def __init__(self, module: SCDTLModule, cells: HeldOutCells, fit_scale: bool):
+    def __init__(self, module: SCDTLModule, cells: HeldOutCells):
         self.counts, self.held_out, _, self.log_mean, self.deviation, by_networks = cells.judged()
         self.components = module.co_expression.components(self.deviation)
         self.by_bulk = module.co_expression.by_others(self.components, self.deviation)
         log_ratios = by_networks + self.by_bulk
-        self.scale = 1.0
-        if fit_scale:
-            log_mean = self.log_mean.expand_as(log_ratios)
-            self.scale = module.noise.best_scale(log_ratios, log_mean, self.held_out)
+        log_mean = self.log_mean.expand_as(log_ratios)
+        self.scale = module.noise.best_scale(log_ratios, log_mean, self.held_out)
         self.log_ratios = self.scale * log_ratios
         self.noise = copy.deepcopy(module.noise)
         self.loss(self.log_ratios)

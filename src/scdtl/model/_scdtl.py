@@ -33,7 +33,7 @@ from scdtl.model._held_out_cells import HeldOutCells
 from scdtl.model._inference import ImputationModel
 from scdtl.model._saving import SavedAsData, refuse_checkpoints_to_open
 from scdtl.model._transfer import architecture_of, keys_in_bulk, matches_of, transfer
-from scdtl.model._trust import calibrate, raise_noise_to_residuals, score, settle_bulk
+from scdtl.model._trust import fit_scale, raise_noise_to_residuals, score, settle_bulk
 from scdtl.module._scdtl import SCDTLModule
 from scdtl.noise._multinomial import LOG_ZERO
 from scdtl.train._held_out import MAX_TRAINING_CELLS, HeldOutSplitter
@@ -441,7 +441,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             callbacks.append(
                 EarlyStopping("validation_loss", min_delta=least_gain, patience=patience)
             )
-        self.module.log_ratio_scale.fill_(1)  # an end of training may have set it, and the next
+        self.module.log_ratio_scale.fill_(1)  # fitted anew at the end
         self.module.co_expression.forget_cells()
         self.is_trained_ = bool(self.history_)  # whether there is a history to continue
         self.module.train()  # Lightning leaves a module that was trained before in eval mode
@@ -466,15 +466,16 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             "precision": self.trainer.precision,
         }
 
+    @torch.inference_mode()
     def _calibrate(self, cells: HeldOutCells) -> None:
-        """Adapt what bulk says to the cells, and fit the noise to held-out data."""
+        """Adapt what bulk says to the cells; fit scale and noise to held-out data."""
         self.module.eval()
-        has_learned = bool(self.transfer_ or self.history_)
-        if not has_learned:
+        if self.transfer_ or self.history_:
+            adapt(self.module, cells)
+            fit_scale(self.module, cells)
+        else:
             self.module.log_ratio_scale.zero_()  # the mean profile is all there is to say
-        fit_scale = has_learned and not self.history_
-        adapt(self.module, cells, fit_scale)
-        calibrate(self.module, cells, fit_scale)
+        self.module.noise.fit(cells.scores())
 
     def _score(self, cells: HeldOutCells, split: HeldOutSplitter) -> None:
         """Score on held-out data, then let the posterior know all of them."""

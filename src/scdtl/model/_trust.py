@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,18 +19,27 @@ if TYPE_CHECKING:
     from scdtl.train._held_out import HeldOutSplitter
 
 _MIN_CELLS_TO_JUDGE = 10
+_SHARES_WITH_POSTERIOR = (1, 0.95, 0.9)
 _DAE_BESIDE_CO_EXPRESSION = 0.5  # both say much the same
 
 
-@torch.inference_mode()
-def calibrate(module: SCDTLModule, cells: HeldOutCells, fit_scale: bool) -> None:
-    """Fit the noise, and for a network that was not trained one factor for all log-ratios."""
-    if fit_scale:
-        _, held_out, _, log_mean, deviation, by_networks = cells.judged()
-        log_ratios = by_networks + module.co_expression(deviation)
-        log_mean = log_mean.expand_as(log_ratios)
-        module.log_ratio_scale.fill_(module.noise.best_scale(log_ratios, log_mean, held_out))
-    module.noise.fit(cells.scores())
+def fit_scale(module: SCDTLModule, cells: HeldOutCells) -> None:
+    """Fit one factor for all log-ratios: trained or not, they tend to say too much.
+
+    That under which held-out data are likeliest is quickly found. With the posterior, which adds
+    what the own count says, somewhat less may be better.
+    """
+    counts, held_out, _, log_mean, deviation, by_networks = cells.judged()
+    log_ratios = by_networks + module.co_expression(deviation)
+    noise = copy.deepcopy(module.noise)
+
+    def loss(scale: float) -> float:
+        return float(noise.held_out_loss(log_mean + scale * log_ratios, counts, held_out))
+
+    scale = noise.best_scale(log_ratios, log_mean.expand_as(log_ratios), held_out)
+    loss(scale)
+    noise.renew()
+    module.log_ratio_scale.fill_(min((scale * s for s in _SHARES_WITH_POSTERIOR), key=loss))
 
 
 @torch.inference_mode()
