@@ -104,7 +104,15 @@ class WithoutCoExpression(SCDTL):
         self.module.co_expression.loadings.zero_()
 
 
-# Posterior
+# Scale and posterior
+
+
+class WithoutScale(SCDTL):
+    """What networks and co-expression say is taken as it is."""
+
+    def _calibrate(self, cells: HeldOutCells) -> None:
+        with mock.patch("scdtl.model._scdtl.fit_scale"):
+            super()._calibrate(cells)
 
 
 class WithoutPosterior(SCDTL):
@@ -185,10 +193,12 @@ VARIANTS = {
     "without U-Net": _variant(model=WithoutUNet, loss={"unet_weight": 0}),
     "without attention": _variant(model=WithoutAttention),
     "without the U-Net's loss": _variant(loss={"unet_weight": 0}),
+    "without scale": _variant(model=WithoutScale),
     "without posterior": _variant(model=WithoutPosterior),
     "cells held out": _variant(model=CellsHeldOut),
     # Without validations there is no best one to go back to, either.
     "without early stopping": _variant(early_stopping=False, check_val_every_n_epoch=sys.maxsize),
     "without annealing": _variant(loss={"anneal": False}),
     "without averaging": _variant(loss={"ema_decay": 0}),
+    "without half precision": _variant(precision="32-true"),
 }

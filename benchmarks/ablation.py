@@ -12,12 +12,16 @@ without MMD               starts from bulk, but is not aligned with it
 without U-Net             the DAE branch alone
 without attention         the mean of the two branches' logits
 without the U-Net's loss  only the fused prediction is trained
-without posterior         the prediction is the result; early stopping still looks at the posterior
+without scale             log-ratios are not multiplied by a fitted factor at the end
+without posterior         the prediction is the result; early stopping and scale still look at the
+                          posterior
 cells held out            10 % of the cells, not of the molecules, tell when to stop and set the
-                          dispersion; all molecules of the other cells are trained on
+                          dispersion, adaptation and scale; all molecules of the others are
+                          trained on
 without early stopping    all minibatches: the result is the last average of the weights
 without annealing         the learning rate stays as it is
 without averaging         validation and result take the weights of the step itself
+without half precision    training computes in 32 bits
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ frozen decoder first    the decoder's gene vectors stay fixed for 60 steps
 slow gene matrices      layer-wise rates: gene matrices at a fifth of the rate
 pulled to the start     weight decay towards the bulk weights, not towards zero
 pseudo-cells replayed   cells distilled from the bulk decoder are trained on as well
-zero-shot               from bulk, not trained: one factor fitted on held-out molecules
+zero-shot               from bulk, not trained
 mean profile            every cell is the mean of all, under the same posterior
 """
 

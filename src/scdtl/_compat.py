@@ -83,11 +83,15 @@ def check_one_device(devices: Any, strategy: Any) -> None:
 
 
 def training_precision(accelerator: str, devices: Any) -> Literal["bf16-mixed", "32-true"]:
-    """Half precision on CPUs that compute in bfloat16; on others it is slower."""
-    *_, device = parse_device_args(accelerator, devices, return_device="torch")
+    """Half precision on CPUs that compute in bfloat16.
+
+    On other CPUs it is slower; on GPUs, which such small networks do not fill, it is not measured.
+    """
     tells = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # since PyTorch 2.6
-    has_bfloat16 = device.type == "cpu" and tells is not None and tells()
-    return "bf16-mixed" if has_bfloat16 else "32-true"
+    if tells is None or not tells():
+        return "32-true"
+    *_, device = parse_device_args(accelerator, devices, return_device="torch")
+    return "bf16-mixed" if device.type == "cpu" else "32-true"
 
 
 def layer_names(adata: AnnData) -> list[str]:

@@ -24,6 +24,7 @@ def score(pbmc_split, **options):
 def test_it_is_taken_by_itself_and_gives_what_the_cpu_gives(pbmc_split):
     model, _, of_gpu = score(pbmc_split)
     assert model.device.type == "cuda"
+    assert model.training_end_["precision"] == "32-true"
     _, _, of_cpu = score(pbmc_split, accelerator="cpu")
     assert of_gpu == pytest.approx(of_cpu, abs=0.002)
 

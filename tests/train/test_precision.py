@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from scdtl import SCDTL
+from scdtl._compat import training_precision
 from scdtl.metrics import poisson_score
 from scdtl.pp import impute
 
@@ -12,7 +13,9 @@ from scdtl.pp import impute
 @pytest.fixture
 def trained(adata, monkeypatch):
     def train(has_bfloat16, **kwargs):
-        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_bfloat16)
+        monkeypatch.setattr(
+            torch.cpu, "_is_avx512_bf16_supported", lambda: has_bfloat16, raising=False
+        )
         SCDTL.setup_anndata(adata)
         model = SCDTL(adata)
         model.train(max_epochs=2, accelerator="cpu", enable_progress_bar=False, **kwargs)
@@ -34,6 +37,13 @@ def test_what_is_asked_for_is_taken(trained):
     assert trained(True, precision="32-true").trainer.precision == "32-true"
 
 
+def test_gradients_may_be_clipped(trained):
+    assert trained(True, gradient_clip_val=1.0).trainer.precision == "32-true"
+
+
+@pytest.mark.skipif(
+    training_precision("cpu", 1) == "32-true", reason="the processor has no bfloat16"
+)
 def test_half_precision_is_as_accurate(pbmc_split):
     observed, held_out = pbmc_split
     scores = []

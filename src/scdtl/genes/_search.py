@@ -93,8 +93,9 @@ def look_up_rewritten(
             return _one_of({by_current.get(gene, _UNKNOWN) for gene in genes})
 
         search.look_up("alias", rest, find)
-        for names in (by_current, meanings):
-            search.look_up("alias", rest, _as_rewritten(names, rest, find))
+        if rest := search.open_symbols(indices, known):
+            for names in (by_current, meanings):
+                search.look_up("alias", rest, _as_rewritten(names, rest, find))
 
 
 def look_up_orthologs(
@@ -117,8 +118,8 @@ def look_up_orthologs(
 
     search.look_up("ortholog", {i: search.read[i].bare for i in indices}, find)
     search.look_up("ortholog", search.beside_ids(indices), find)
-    rest = search.open_symbols(indices, of_name.keys() | search.symbols)
-    search.look_up("ortholog", rest, _as_rewritten(of_name, rest, find))
+    if rest := search.open_symbols(indices, of_name.keys() | search.symbols):
+        search.look_up("ortholog", rest, _as_rewritten(of_name, rest, find))
 
 
 def positions(keys: Iterable[str]) -> dict[str, int]:
@@ -140,7 +141,7 @@ def _as_rewritten(
     find: Callable[[str], int],
     rewrite: Callable[[str], str] = as_in_r,
 ) -> Callable[[str], int]:
-    """Find a name among the known ones that are the same when both are rewritten."""
+    """Find a name among the known ones by what both are when they are rewritten."""
     wanted = {rewrite(name) for name in asked.values()}
     same = defaultdict(list)
     for name in known:

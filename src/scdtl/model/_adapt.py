@@ -1,4 +1,4 @@
-"""Domain adaptation in closed form: what bulk says of each gene, corrected by the cells."""
+"""Domain adaptation in closed form: bulk corrected by the cells, and the scale of all of it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from scdtl.noise import lowest
+
 if TYPE_CHECKING:
     from scdtl.model._held_out_cells import HeldOutCells
     from scdtl.module._scdtl import SCDTLModule
 
 _LOADING_VARIANCES = (1.0, 10.0)
 _GAIN_VARIANCES = (0.0, 0.3)
+_SHARES = (0.9, 0.95, 1.0)
+MIN_CELLS_TO_JUDGE = 10
 
 
 def adapt(module: SCDTLModule, cells: HeldOutCells) -> None:
@@ -43,8 +47,24 @@ def adapt(module: SCDTLModule, cells: HeldOutCells) -> None:
     co_expression.correct(best)
 
 
+def fit_scale(module: SCDTLModule, cells: HeldOutCells, is_trained: bool) -> None:
+    """Fit one factor for all log-ratios, as networks tend to say too much, trained or not.
+
+    Beside the posterior, which adds what the own count says, up to a tenth less than the factor
+    that is best without it may be better.
+    """
+    judged = _Judged(module, cells)
+    if is_trained and not judged.can_tell:
+        return
+    losses = [judged.loss(share * judged.log_ratios) for share in _SHARES]
+    module.log_ratio_scale.fill_(judged.scale * lowest(_SHARES, losses))
+
+
 class _Judged:
-    """Some cells before adaptation, and how well a prediction does on what is held out of them."""
+    """Some cells, and how well a prediction does on what is held out of them.
+
+    Log-ratios are scaled by the factor under which held-out data are likeliest.
+    """
 
     def __init__(self, module: SCDTLModule, cells: HeldOutCells):
         self.counts, self.held_out, _, self.log_mean, self.deviation, by_networks = cells.judged()
@@ -57,9 +77,11 @@ class _Judged:
         self.noise = copy.deepcopy(module.noise)
         self.loss(self.log_ratios)
         self.noise.renew()
+        enough = len(self.held_out) >= MIN_CELLS_TO_JUDGE
+        self.can_tell = enough and bool(self.noise.evidence(self.held_out).any())
 
     def loss(self, log_ratios: torch.Tensor) -> float:
-        """Held-out loss of the posterior, with the noise before adaptation."""
+        """Held-out loss of the posterior, with the noise of the prediction as it was."""
         scores = self.log_mean + log_ratios
         return float(self.noise.held_out_loss(scores, self.counts, self.held_out))
 

@@ -44,7 +44,7 @@ class Block(NamedTuple):
 
 
 class HeldOutCells:
-    """Blocks of cells; the networks are asked once, as adaptation, noise and scores ask again.
+    """Blocks of cells; the networks are asked once, for adaptation, scale, noise and scores.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class HeldOutCells:
             yield Block(counts, held_out, batch, log_mean, deviation, by_networks)
 
     def judged(self) -> Block:
-        """A few of them in one block, to judge bulk, and its adaptation to the cells."""
+        """A few of them in one block, to judge bulk, its adaptation and the scale."""
         blocks = islice(self, _N_JUDGED_BLOCKS)
         judged = Block(*(torch.cat(part) for part in zip(*blocks, strict=True)))
         return judged._replace(log_mean=self.module.batch_log_mean(judged.batch))

@@ -27,13 +27,13 @@ from scdtl.data._checks import check_input
 from scdtl.data._features import refuse_other_features
 from scdtl.data._gene_order import gene_keys, in_network_order, network_order
 from scdtl.genes import warn_of_ambiguous
-from scdtl.model._adapt import adapt
+from scdtl.model._adapt import adapt, fit_scale
 from scdtl.model._bulk_weights import as_weights
 from scdtl.model._held_out_cells import HeldOutCells
 from scdtl.model._inference import ImputationModel
 from scdtl.model._saving import SavedAsData, refuse_checkpoints_to_open
 from scdtl.model._transfer import architecture_of, keys_in_bulk, matches_of, transfer
-from scdtl.model._trust import fit_scale, raise_noise_to_residuals, score, settle_bulk
+from scdtl.model._trust import raise_noise_to_residuals, score, settle_bulk
 from scdtl.module._scdtl import SCDTLModule
 from scdtl.noise._multinomial import LOG_ZERO
 from scdtl.train._held_out import MAX_TRAINING_CELLS, HeldOutSplitter
@@ -55,6 +55,8 @@ _LR = 5e-3
 _WEIGHT_DECAY = 0.5
 _CELLS_AT_FULL_LR = 1_000
 _MIN_LR_FRACTION = 1 / 32
+# Lightning clips no gradients of a fused optimiser in mixed precision; plugins may set their own.
+_FIX_THE_PRECISION = ("precision", "plugins", "gradient_clip_val")
 
 
 class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
@@ -301,8 +303,9 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         """Train on a part of each cell, with early stopping on the held-out part.
 
         For UMIs, molecules are held out; for reads, whole entries of up to 2,000 cells. After
-        training, bulk's co-expression is adapted to the cells in closed form, and the noise of the
-        posterior is fitted. Ctrl-C ends training with the best weights so far.
+        training, bulk's co-expression is adapted to the cells in closed form, and the scale of the
+        log-ratios and the noise of the posterior are fitted. Ctrl-C ends training with the best
+        weights so far.
 
         Parameters
         ----------
@@ -311,7 +314,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             sets them by the number of genes with counts: minibatches are 16,000 over its square
             root, above 1,000 cells times their number in thousands, at least 96, twice as many
             without bulk, at most 400; for reads 480. They are rounded to whole passes. 0 skips
-            training: bulk is only scaled and adapted to the cells in closed form; without bulk,
+            training: bulk is only adapted to the cells in closed form and scaled; without bulk,
             only the mean profile is left.
         accelerator, devices
             As in scvi-tools, but training takes one device.
@@ -324,7 +327,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             is one about every 64 minibatches (32 for reads), and one at the end.
         held_out_fraction
             Share of each cell's molecules or entries held out for early stopping, adaptation and
-            trust, and for fitting the noise of the posterior.
+            trust, and for fitting the scale of the log-ratios and the noise of the posterior.
         max_training_cells
             If there are more cells, a random sample of this size is used for training, with at
             least some cells of each batch and none without counts.
@@ -332,8 +335,8 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             Arguments of the training plan: ``lr``, ``anneal``, ``weight_decay``, ``ema_decay``,
             and of the loss: ``unet_weight``, ``mmd_weight``.
         **trainer_kwargs
-            Arguments of :class:`~scvi.train.Trainer`. ``precision`` is ``"bf16-mixed"`` on CPUs
-            with instructions for it, which is faster and as accurate, and else ``"32-true"``.
+            Arguments of :class:`~scvi.train.Trainer`. On CPUs with bfloat16 instructions
+            ``precision`` is ``"bf16-mixed"``, which is faster and as accurate, else ``"32-true"``.
 
         Raises
         ------
@@ -441,19 +444,19 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             callbacks.append(
                 EarlyStopping("validation_loss", min_delta=least_gain, patience=patience)
             )
-        self.module.log_ratio_scale.fill_(1)  # fitted anew at the end
+        self.module.log_ratio_scale.fill_(1)  # training goes without; fitted anew at the end
         self.module.co_expression.forget_cells()
         self.is_trained_ = bool(self.history_)  # whether there is a history to continue
         self.module.train()  # Lightning leaves a module that was trained before in eval mode
         with quiet_lightning(), one_process() as plugins, StopOnInterrupt() as interrupt:
-            precision = training_precision(
-                trainer_kwargs["accelerator"], trainer_kwargs["devices"]
-            )
+            if trainer_kwargs.keys().isdisjoint(_FIX_THE_PRECISION):
+                device = trainer_kwargs["accelerator"], trainer_kwargs["devices"]
+                trainer_kwargs["precision"] = training_precision(*device)
             super().train(
                 max_epochs=max_epochs,
                 datamodule=split,
                 callbacks=[*callbacks, interrupt],
-                **({"plugins": plugins, "precision": precision} | trainer_kwargs),
+                **({"plugins": plugins} | trainer_kwargs),
                 enable_progress_bar=False,
             )
         n_epochs = self.trainer.current_epoch
@@ -472,7 +475,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         self.module.eval()
         if self.transfer_ or self.history_:
             adapt(self.module, cells)
-            fit_scale(self.module, cells)
+            fit_scale(self.module, cells, is_trained=bool(self.history_))
         else:
             self.module.log_ratio_scale.zero_()  # the mean profile is all there is to say
         self.module.noise.fit(cells.scores())

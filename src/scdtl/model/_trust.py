@@ -1,12 +1,12 @@
-"""Fitted on held-out data: scale of the prediction, noise, and trust in each gene."""
+"""Told by held-out data: whether bulk helps, the score, and trust in each gene."""
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING
 
 import torch
 
+from scdtl.model._adapt import MIN_CELLS_TO_JUDGE
 from scdtl.model._held_out_cells import HeldOutCells, on_device
 from scdtl.noise import Tally
 
@@ -18,28 +18,7 @@ if TYPE_CHECKING:
     from scdtl.module._scdtl import SCDTLModule
     from scdtl.train._held_out import HeldOutSplitter
 
-_MIN_CELLS_TO_JUDGE = 10
-_SHARES_WITH_POSTERIOR = (1, 0.95, 0.9)
 _DAE_BESIDE_CO_EXPRESSION = 0.5  # both say much the same
-
-
-def fit_scale(module: SCDTLModule, cells: HeldOutCells) -> None:
-    """Fit one factor for all log-ratios: trained or not, they tend to say too much.
-
-    That under which held-out data are likeliest is quickly found. With the posterior, which adds
-    what the own count says, somewhat less may be better.
-    """
-    counts, held_out, _, log_mean, deviation, by_networks = cells.judged()
-    log_ratios = by_networks + module.co_expression(deviation)
-    noise = copy.deepcopy(module.noise)
-
-    def loss(scale: float) -> float:
-        return float(noise.held_out_loss(log_mean + scale * log_ratios, counts, held_out))
-
-    scale = noise.best_scale(log_ratios, log_mean.expand_as(log_ratios), held_out)
-    loss(scale)
-    noise.renew()
-    module.log_ratio_scale.fill_(min((scale * s for s in _SHARES_WITH_POSTERIOR), key=loss))
 
 
 @torch.inference_mode()
@@ -98,7 +77,7 @@ def settle_bulk(module: SCDTLModule, split: HeldOutSplitter) -> bool:
     both = _DAE_BESIDE_CO_EXPRESSION * by_networks + by_co_expression
     gain_of_both = _gain(module, both, log_mean, held_out)
     gain_alone = _gain(module, by_networks, log_mean, held_out)
-    can_be_told = len(held_out) >= _MIN_CELLS_TO_JUDGE
+    can_be_told = len(held_out) >= MIN_CELLS_TO_JUDGE
     if can_be_told and gain_of_both <= gain_alone:
         module.co_expression.clear()
     elif by_co_expression.any():

@@ -9,13 +9,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
     from scipy import sparse
 
@@ -23,6 +23,18 @@ if TYPE_CHECKING:
     Minibatch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
     """Scores, log of the mean profile, what was shown, and what was held out."""
     Pair = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+def lowest(steps: Sequence[float], losses: Sequence[float]) -> float:
+    """Where a loss is lowest: a parabola through the best of even steps and its neighbours."""
+    best = int(np.argmin(losses))
+    middle = min(max(best, 1), len(steps) - 2)
+    left, centre, right = losses[middle - 1 : middle + 2]
+    curvature = left - 2 * centre + right
+    if not curvature > 0:  # flat, or not a number
+        return steps[best]
+    shift = 0.5 * (left - right) / curvature
+    return steps[middle] + float(np.clip(shift, -1, 1)) * (steps[middle] - steps[middle - 1])
 
 
 class Posterior(ABC):

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from scdtl.data._counts import batch_totals
 from scdtl.data._thin import entries_at_random, hide
-from scdtl.noise._base import NoiseModel, Posterior, Tally
+from scdtl.noise._base import NoiseModel, Posterior, Tally, lowest
 from scdtl.noise._multinomial import LOG_ZERO, log_or_zero
 
 if TYPE_CHECKING:
@@ -233,10 +233,10 @@ class Reads(NoiseModel):
     def best_scale(
         cls, log_ratios: torch.Tensor, log_mean: torch.Tensor, held_out: torch.Tensor
     ) -> float:
-        """With the smallest squared error, of steps of 0.1."""
-        scales = torch.arange(0, 2.05, 0.1)
+        """With the smallest squared error."""
+        scales = [step / 10 for step in range(21)]
         losses = [float(cls.loss(s * log_ratios, log_mean, held_out)[0]) for s in scales]
-        return float(scales[int(np.argmin(losses))])
+        return lowest(scales, losses)
 
     @staticmethod
     def slope(
