@@ -125,6 +125,7 @@ def weights(rows: pd.DataFrame) -> str:
     scratch = values.xs(NO_BULK, level="line").droplevel("bulk")
     gain = values.drop(index=NO_BULK, level="line").sub(scratch)
     means = gain.groupby(["line", "bulk", "cells"], sort=False).mean().unstack("cells")
+    means = means[sorted(means, key=lambda column: (column[0], int(column[1])))]
     table = means.map("{:+.4f}".format)
     table.columns = [f"{SCORES[score]}, {cells} cells" for score, cells in table.columns]
     return as_markdown(table.rename_axis(["transfer", "weights"])) + "\n"

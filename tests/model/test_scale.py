@@ -23,9 +23,10 @@ class Cells:
         batch = np.arange(n_cells) % n_batch
         rates = depth * np.exp(log_mean[batch] + truth)
         kept, held_out = random.poisson(rates), random.poisson(0.2 * rates).astype(float)
-        if noise == "reads":  # whole entries, of which the others are not asked
+        if noise == "reads":  # logarithms of whole entries; the others are not asked
             asked = random.random(rates.shape) < 0.2
-            held_out, kept = np.where(asked, kept, np.nan), np.where(asked, np.nan, kept)
+            held_out = np.where(asked, np.log1p(kept), np.nan)
+            kept = np.where(asked, np.nan, kept)
         rows = log_mean if n_batch == 1 else log_mean[batch]
         self.arrays = kept, held_out, rows, np.zeros_like(rates), factor * truth
         self.batch = torch.tensor(batch)
