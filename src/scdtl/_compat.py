@@ -7,7 +7,7 @@ import os
 import warnings
 import weakref
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch.plugins.environments import LightningEnvironment
@@ -82,16 +82,18 @@ def check_one_device(devices: Any, strategy: Any) -> None:
         )
 
 
-def training_precision(accelerator: str, devices: Any) -> Literal["bf16-mixed", "32-true"]:
-    """Half precision on CPUs that compute in bfloat16.
+def fast_precision(trainer_kwargs: dict[str, Any]) -> dict[str, str]:
+    """Argument of the trainer for half precision, on CPUs that compute in bfloat16; else nothing.
 
     On other CPUs it is slower; on GPUs, which such small networks do not fill, it is not measured.
+    Plugins may set their own, and with a fused optimiser Lightning clips no gradients in it.
     """
     tells = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # since PyTorch 2.6
-    if tells is None or not tells():
-        return "32-true"
+    if tells is None or not tells() or {"plugins", "gradient_clip_val"} & trainer_kwargs.keys():
+        return {}
+    accelerator, devices = trainer_kwargs["accelerator"], trainer_kwargs["devices"]
     *_, device = parse_device_args(accelerator, devices, return_device="torch")
-    return "bf16-mixed" if device.type == "cpu" else "32-true"
+    return {"precision": "bf16-mixed"} if device.type == "cpu" else {}
 
 
 def layer_names(adata: AnnData) -> list[str]:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from scdtl import SCDTL
-from scdtl._compat import training_precision
+from scdtl._compat import fast_precision
 from scdtl.metrics import poisson_score
 from scdtl.pp import impute
 
@@ -42,7 +42,8 @@ def test_gradients_may_be_clipped(trained):
 
 
 @pytest.mark.skipif(
-    training_precision("cpu", 1) == "32-true", reason="the processor has no bfloat16"
+    not fast_precision({"accelerator": "cpu", "devices": 1}),
+    reason="the processor has no bfloat16",
 )
 def test_half_precision_is_as_accurate(pbmc_split):
     observed, held_out = pbmc_split

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from scdtl.model._held_out_cells import MIN_CELLS_TO_JUDGE
 from scdtl.noise import lowest
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 _LOADING_VARIANCES = (1.0, 10.0)
 _GAIN_VARIANCES = (0.0, 0.3)
 _SHARES = (0.9, 0.95, 1.0)
-MIN_CELLS_TO_JUDGE = 10
 
 
 def adapt(module: SCDTLModule, cells: HeldOutCells) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from scdtl.module._scdtl import SCDTLModule
     from scdtl.noise._base import Minibatch
 
+MIN_CELLS_TO_JUDGE = 10
 _N_JUDGED_BLOCKS = 2  # of the split's loader, so 256 cells
 
 

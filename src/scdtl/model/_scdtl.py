@@ -15,10 +15,10 @@ from scvi.model.base import UnsupervisedTrainingMixin
 
 from scdtl._compat import (
     check_one_device,
+    fast_precision,
     forget_data_with,
     one_process,
     quiet_lightning,
-    training_precision,
 )
 from scdtl._constants import REGISTRY_KEYS, SAMPLE_KEY
 from scdtl._random import next_seed
@@ -55,8 +55,6 @@ _LR = 5e-3
 _WEIGHT_DECAY = 0.5
 _CELLS_AT_FULL_LR = 1_000
 _MIN_LR_FRACTION = 1 / 32
-# Lightning clips no gradients of a fused optimiser in mixed precision; plugins may set their own.
-_FIX_THE_PRECISION = ("precision", "plugins", "gradient_clip_val")
 
 
 class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
@@ -449,14 +447,11 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         self.is_trained_ = bool(self.history_)  # whether there is a history to continue
         self.module.train()  # Lightning leaves a module that was trained before in eval mode
         with quiet_lightning(), one_process() as plugins, StopOnInterrupt() as interrupt:
-            if trainer_kwargs.keys().isdisjoint(_FIX_THE_PRECISION):
-                device = trainer_kwargs["accelerator"], trainer_kwargs["devices"]
-                trainer_kwargs["precision"] = training_precision(*device)
             super().train(
                 max_epochs=max_epochs,
                 datamodule=split,
                 callbacks=[*callbacks, interrupt],
-                **({"plugins": plugins} | trainer_kwargs),
+                **({"plugins": plugins} | fast_precision(trainer_kwargs) | trainer_kwargs),
                 enable_progress_bar=False,
             )
         n_epochs = self.trainer.current_epoch

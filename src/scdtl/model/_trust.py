@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from scdtl.model._adapt import MIN_CELLS_TO_JUDGE
-from scdtl.model._held_out_cells import HeldOutCells, on_device
+from scdtl.model._held_out_cells import MIN_CELLS_TO_JUDGE, HeldOutCells, on_device
 from scdtl.noise import Tally
 
 if TYPE_CHECKING:

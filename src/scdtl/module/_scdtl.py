@@ -47,9 +47,8 @@ class SCDTLModule(BaseModuleClass):
     What does not come from gradients lives in buffers, so that it travels with the weights:
     ``gene_order`` (the module's genes are the data's in co-expression order), ``log_mean`` (log
     of each batch's mean profile, batches × genes), ``log_ratio_scale`` (1 in training, then
-    fitted), what the noise model has fitted and ``bulk_latents`` (all zero without
-    bulk). A batch acts in three places: its mean profile, the decoder and the queries of the
-    fusion.
+    fitted), what the noise model has fitted and ``bulk_latents`` (all zero without bulk). A batch
+    acts in three places: its mean profile, the decoder and the queries of the fusion.
     """
 
     gene_order: torch.Tensor
