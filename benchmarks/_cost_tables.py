@@ -70,6 +70,19 @@ def scale(rows: pd.DataFrame) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def gpu(rows: pd.DataFrame) -> str:
+    """Seconds and held-out scores of `gpu.py`, by precision and number of cells."""
+    facts = rows.iloc[0]
+    cells = rows["cells"].astype(int).map("{:,} cells".format)
+    text = rows["seconds"].map("{:.1f} s".format) + rows["explained"].map(" ({:.4f})".format)
+    table = pd.crosstab(rows["mode"], cells, text, aggfunc="first")
+    table = table.loc[rows["mode"].unique(), cells.unique()].rename_axis(f"{facts['gpu']}")
+    return (
+        f"{as_markdown(table.fillna(''))}\n\nSeconds, and the share of held-out deviance "
+        f"explained; {facts['genes']:,.0f} genes, {facts['threads']:.0f} threads.\n"
+    )
+
+
 def _time_and_memory(medians: pd.DataFrame, method: str, n_cells: int) -> str:
     if (method, n_cells) not in medians.index:
         return ""

@@ -45,6 +45,7 @@ WRITERS: dict[str, tuple[Callable[..., str], list[str]]] = {
     "mouse": (_umi_tables.weights, ["mouse"]),
     "step": (_cost_tables.step, ["step"]),
     "scale": (_cost_tables.scale, ["scale"]),
+    "gpu": (_cost_tables.gpu, ["gpu"]),
     "masking": (_entry_tables.masking, ["masking"]),
     "reads": (_entry_tables.reads, ["reads"]),
     "unmeasured": (_unmeasured_table.unmeasured, ["unmeasured"]),

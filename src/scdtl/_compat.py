@@ -82,17 +82,36 @@ def check_one_device(devices: Any, strategy: Any) -> None:
         )
 
 
+def device_of(accelerator: str, devices: Any) -> torch.device:
+    """The one device that Lightning's arguments mean; on "auto" a GPU if there is one."""
+    with one_process():
+        *_, device = parse_device_args(
+            accelerator, devices, return_device="torch", validate_single_device=True
+        )
+    return device
+
+
+@contextmanager
+def repeatable_convolutions() -> Iterator[None]:
+    """On a GPU, let gradients of convolutions add up in the same order each time."""
+    before = torch.backends.cudnn.deterministic
+    torch.backends.cudnn.deterministic = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic = before
+
+
 def fast_precision(trainer_kwargs: dict[str, Any]) -> dict[str, str]:
     """Argument of the trainer for half precision, on CPUs that compute in bfloat16; else nothing.
 
-    On other CPUs it is slower; on GPUs, which such small networks do not fill, it is not measured.
+    On other CPUs it is slower; on GPUs, which such small networks do not fill, no faster.
     Plugins may set their own, and with a fused optimiser Lightning clips no gradients in it.
     """
     tells = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # since PyTorch 2.6
     if tells is None or not tells() or {"plugins", "gradient_clip_val"} & trainer_kwargs.keys():
         return {}
-    accelerator, devices = trainer_kwargs["accelerator"], trainer_kwargs["devices"]
-    *_, device = parse_device_args(accelerator, devices, return_device="torch")
+    device = device_of(trainer_kwargs["accelerator"], trainer_kwargs["devices"])
     return {"precision": "bf16-mixed"} if device.type == "cpu" else {}
 
 

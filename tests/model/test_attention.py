@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from scdtl.datasets import toy
 @pytest.fixture(scope="module")
 def by_hand(toy_model):
     """Weight of the DAE in each cell and gene of the data, from the module's parameters."""
-    module = toy_model.module
+    module = copy.deepcopy(toy_model.module).cpu()
     counts = torch.from_numpy(toy_model.adata.X.toarray())[:, module.gene_order]
     batch = torch.from_numpy((toy_model.adata.obs["batch"] == "batch1").to_numpy().astype(int))
     with torch.inference_mode():
@@ -42,7 +44,7 @@ def test_it_is_the_mean_of_the_weights_in_each_cell(toy_model, by_hand):
 
 
 def test_the_weights_are_those_that_the_prediction_uses(toy_model):
-    module = toy_model.module
+    module = copy.deepcopy(toy_model.module).cpu()
     counts = torch.from_numpy(toy_model.adata.X.toarray())[:, module.gene_order]
     batch = torch.from_numpy((toy_model.adata.obs["batch"] == "batch1").to_numpy().astype(int))
     with torch.inference_mode():

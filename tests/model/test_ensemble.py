@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 
 import numpy as np
@@ -31,13 +32,12 @@ def two():
 
 
 def _log_ratios(model):
-    counts = torch.from_numpy(model.adata.X.toarray())[:, model.module.gene_order]
+    module = copy.deepcopy(model.module).cpu()
+    counts = torch.from_numpy(model.adata.X.toarray())[:, module.gene_order]
     batch = torch.from_numpy((model.adata.obs["batch"] == "batch1").to_numpy().astype(int))
     with torch.inference_mode():
-        of_one = model.module.generative(
-            batch_index=batch, **model.module.inference(counts, batch)
-        )["log_ratios"]
-        return of_one, model.module.log_ratios(counts, batch, batch)
+        of_one = module.generative(batch_index=batch, **module.inference(counts, batch))
+        return of_one["log_ratios"], module.log_ratios(counts, batch, batch)
 
 
 def test_the_prediction_is_the_mean_of_the_networks(two):

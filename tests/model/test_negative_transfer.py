@@ -47,7 +47,7 @@ def test_nothing_of_dropped_weights_is_left(cells, shuffled_weights):
         train_kwargs={"plan_kwargs": {"lr": 0.0}},
     )
     matched = {gene: i for i, gene in enumerate(shuffled_weights.genes)}
-    names = cells.var_names[model.module.gene_order.numpy()]
+    names = cells.var_names[model.module.gene_order.cpu().numpy()]
     position = np.array([matched.get(name, -1) for name in names])
     as_trained = {n: p.detach().clone() for n, p in model.module.dae.named_parameters()}
     assert not model.module.co_expression.loadings.any()

@@ -31,7 +31,7 @@ def imputed(model, adata=None):
 
 
 def load(folder, adata=False, cls=SCDTL, **kwargs):
-    return cls.load(folder, adata, accelerator="cpu", **kwargs)
+    return cls.load(folder, adata, **kwargs)
 
 
 @pytest.fixture(scope="module")

@@ -30,11 +30,17 @@ def test_it_is_taken_by_itself_and_gives_what_the_cpu_gives(pbmc_split):
 
 
 def test_without_training_the_numbers_are_those_of_the_cpu(pbmc_split):
-    _, on_gpu, _ = score(pbmc_split, max_epochs=0)
+    model, on_gpu, _ = score(pbmc_split, max_epochs=0)
+    assert model.device.type == "cuda"
     _, on_cpu, _ = score(pbmc_split, max_epochs=0, accelerator="cpu")
     np.testing.assert_allclose(
         on_gpu.layers["scdtl"], on_cpu.layers["scdtl"], rtol=1e-3, atol=1e-4
     )
+
+
+def test_the_same_seed_gives_the_same_numbers(pbmc_split):
+    first, again = (score(pbmc_split, max_epochs=4)[1].layers["scdtl"] for _ in range(2))
+    np.testing.assert_array_equal(again, first)
 
 
 def test_half_precision_is_as_accurate(pbmc_split):

@@ -96,8 +96,8 @@ def test_expected_log1p_is_the_mean_over_posterior_and_sampling(size):
     adata = toy()
     _, model = impute(adata, **QUICK, scale="counts", copy=True, return_model=True)
     mean = model.get_imputed_expression(scale="counts", library_size=size, return_numpy=True)
-    position = np.argsort(model.module.gene_order.numpy())
-    dispersion = model.module.noise.dispersion.numpy()[position].clip(1e-3)
+    position = np.argsort(model.module.gene_order.cpu().numpy())
+    dispersion = model.module.noise.dispersion.cpu().numpy()[position].clip(1e-3)
     shape = 1 / dispersion + adata.X.toarray()
 
     rng = np.random.default_rng(0)
@@ -145,7 +145,7 @@ def test_standard_deviation_is_that_of_the_gamma_posterior():
     adata = toy()
     model = impute(adata, **QUICK, return_model=True)
     value, std = model.get_imputed_expression(scale="counts", return_std=True, return_numpy=True)
-    position = np.argsort(model.module.gene_order.numpy())
-    shape = 1 / model.module.noise.dispersion.numpy()[position] + adata.X.toarray()
+    position = np.argsort(model.module.gene_order.cpu().numpy())
+    shape = 1 / model.module.noise.dispersion.cpu().numpy()[position] + adata.X.toarray()
     # A gamma's standard deviation is its mean over the root of its shape.
     np.testing.assert_allclose(std, value / np.sqrt(shape), rtol=1e-3, atol=1e-6)

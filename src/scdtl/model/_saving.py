@@ -12,11 +12,10 @@ import pandas as pd
 import torch
 from scipy import sparse
 from scvi.data import AnnDataManager
-from scvi.model._utils import parse_device_args
 from scvi.model.base import BaseModelClass
 from scvi.train import SaveCheckpoint
 
-from scdtl._compat import forget_anndata, one_process
+from scdtl._compat import device_of, forget_anndata
 from scdtl._constants import SAMPLE_KEY
 from scdtl._files import written_whole
 from scdtl.data._batches import batch_codes, batch_names
@@ -133,13 +132,7 @@ class SavedAsData(BaseModelClass):
         KeyError
             If ``adata`` lacks the column or the layer of the setup.
         """
-        with one_process():
-            torch_device = parse_device_args(
-                accelerator=accelerator,
-                devices=device,
-                return_device="torch",
-                validate_single_device=True,
-            )[2]
+        torch_device = device_of(accelerator, device)
         path = _locate(Path(dir_path), prefix)
         with FILE.refusing(path):
             header, tensors = read(path)

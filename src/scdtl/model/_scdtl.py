@@ -15,10 +15,12 @@ from scvi.model.base import UnsupervisedTrainingMixin
 
 from scdtl._compat import (
     check_one_device,
+    device_of,
     fast_precision,
     forget_data_with,
     one_process,
     quiet_lightning,
+    repeatable_convolutions,
 )
 from scdtl._constants import REGISTRY_KEYS, SAMPLE_KEY
 from scdtl._random import next_seed
@@ -382,6 +384,8 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
                 self.module.exchange(other)
                 self.history_ = None  # of networks that are trained one after the other, the last
                 fit()
+        else:
+            self.to_device(device_of(accelerator, devices))
         cells = HeldOutCells(self.module, split.calibration_dataloader())
         self._calibrate(cells)
         self._score(cells, split)
@@ -446,7 +450,12 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         self.module.co_expression.forget_cells()
         self.is_trained_ = bool(self.history_)  # whether there is a history to continue
         self.module.train()  # Lightning leaves a module that was trained before in eval mode
-        with quiet_lightning(), one_process() as plugins, StopOnInterrupt() as interrupt:
+        with (
+            quiet_lightning(),
+            repeatable_convolutions(),
+            one_process() as plugins,
+            StopOnInterrupt() as interrupt,
+        ):
             super().train(
                 max_epochs=max_epochs,
                 datamodule=split,
