@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
-from _tables import LINE, METHODS, as_markdown, as_texts, named, side_by_side
+from _tables import LINE, METHODS, as_markdown, as_texts, by_cells, named, side_by_side
 
 LABEL_SCORES = {
     "equal_ari": "ARI at as many clusters as labels",
@@ -44,6 +44,18 @@ def clustering(rows: pd.DataFrame) -> str:
         to_raw = means.sub(means.xs("observed", level="method").iloc[0]).mean(axis=1)
         texts["mean difference to raw PCA"] = to_raw.map("{:+.3f}".format).to_numpy()
         parts += [f"**{name}**", as_markdown(texts.rename_axis(columns=None))]
+    return "\n\n".join(parts) + "\n"
+
+
+def neighbours(rows: pd.DataFrame) -> str:
+    """Shares of `neighbours.py` by data set, and their means over cells and over types."""
+    parts = []
+    for title, of_number in by_cells(named(rows)):
+        means = side_by_side(of_number, "same_type", ["method"])
+        of_types = side_by_side(of_number, "same_of_a_type", ["method"])
+        means = means.assign(mean=means.mean(axis=1), **{"mean, by type": of_types.mean(axis=1)})
+        texts = as_texts(means).rename(index={"no denoising": "raw counts"})
+        parts += [f"**{title}**", as_markdown(texts)]
     return "\n\n".join(parts) + "\n"
 
 

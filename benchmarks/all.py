@@ -24,6 +24,7 @@ ON_CELLS = (
     "downsampling",
     "masking",
     "clustering",
+    "neighbours",
     "false_signals",
     "ablation",
     "transfer",

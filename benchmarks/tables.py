@@ -50,6 +50,7 @@ WRITERS: dict[str, tuple[Callable[..., str], list[str]]] = {
     "reads": (_entry_tables.reads, ["reads"]),
     "unmeasured": (_unmeasured_table.unmeasured, ["unmeasured"]),
     "clustering": (_cell_tables.clustering, ["clustering"]),
+    "neighbours": (_cell_tables.neighbours, ["neighbours"]),
     "agreement": (_cell_tables.agreement, ["agreement"]),
     "false_signals": (_cell_tables.false_signals, ["false_signals"]),
     "trust": (_cell_tables.trust, ["trust_coverage", "trust_genes", "trust_silent"]),
