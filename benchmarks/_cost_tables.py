@@ -76,10 +76,11 @@ def gpu(rows: pd.DataFrame) -> str:
     cells = rows["cells"].astype(int).map("{:,} cells".format)
     text = rows["seconds"].map("{:.1f} s".format) + rows["explained"].map(" ({:.4f})".format)
     table = pd.crosstab(rows["mode"], cells, text, aggfunc="first")
-    table = table.loc[rows["mode"].unique(), cells.unique()].rename_axis(f"{facts['gpu']}")
+    table = table.loc[rows["mode"].unique(), cells.unique()].fillna("not measured")
     return (
-        f"{as_markdown(table.fillna(''))}\n\nSeconds, and the share of held-out deviance "
-        f"explained; {facts['genes']:,.0f} genes, {facts['threads']:.0f} threads.\n"
+        f"{as_markdown(table.rename_axis(facts['gpu']))}\n\nSeconds, and the share of held-out deviance "
+        f"explained. Synthetic counts of {facts['genes']:,.0f} genes, {facts['threads']:.0f} "
+        "threads.\n"
     )
 
 

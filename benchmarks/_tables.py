@@ -82,7 +82,7 @@ def named(rows: pd.DataFrame) -> pd.DataFrame:
 def by_cells(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """Rows of each number of cells, under a title."""
     for n_cells, group in rows.groupby("cells", sort=False):
-        yield ("all cells" if n_cells == "all" else f"{n_cells} cells"), group
+        yield ("all cells" if n_cells == "all" else f"{int(n_cells):,} cells"), group
 
 
 def side_by_side(rows: pd.DataFrame, value: str, index: list[str]) -> pd.DataFrame:

@@ -3,7 +3,8 @@
     python benchmarks/gpu.py --out gpu.csv
 
 Counts are those of `scale.py`, with bulk's co-expression. All calls are made in one process, each
-after one of its kind that is not counted, so that loading of libraries and kernels stays out.
+after one of its kind that is not counted, so that loading of libraries and kernels stays out. It
+needs a GPU, so that all.py leaves it out.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ MODES = {
     "GPU, 32 bits": ("gpu", "32-true", "highest"),
     "GPU, TF32": ("gpu", "32-true", "high"),
     "GPU, bfloat16": ("gpu", "bf16-mixed", "highest"),
-    "CPU": ("cpu", None, "highest"),
+    "CPU, as by default": ("cpu", None, "highest"),
 }
 
 
@@ -53,6 +54,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=8)
     parser.add_argument("--out", type=Path, help="CSV file")
     arguments = parser.parse_args()
+    if not torch.cuda.is_available():
+        parser.error("PyTorch finds no GPU.")
     warnings.simplefilter("ignore")
     torch.set_num_threads(arguments.threads)
     rows = []

@@ -72,18 +72,19 @@ def main() -> None:
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.getLogger("scdtl").setLevel(logging.ERROR)
-    rows = []
+    rows, methods = [], installed(arguments.methods)
     for name in arguments.datasets:
         cells = labelled_cells(arguments.folder, name)
         for n_cells in (n for n in arguments.n_cells if n <= cells.n_obs):
             for seed in arguments.seeds:
-                adata = keep_detected_genes(draw_cells(cells, n_cells, seed))
+                drawn = draw_cells(cells, n_cells, seed)
+                adata = keep_detected_genes(drawn)
                 adata.uns["bulk"] = SETS[name]
                 types = adata.obs[LABELS].to_numpy(dtype=str)
-                for method in installed(arguments.methods):
+                for method in methods:
                     rates = METHODS[method].run(adata.copy(), seed).rates
                     row = {"dataset": name, "cells": n_cells, "seed": seed, "method": method}
-                    row["molecules"] = np.median(np.asarray(adata.X.sum(axis=1)))
+                    row["molecules"] = np.median(np.asarray(drawn.X.sum(axis=1)))
                     rows.append(row | shares(log_cp10k(rates), types))
                     print(rows[-1], file=sys.stderr, flush=True)
                 if arguments.out:

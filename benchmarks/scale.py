@@ -2,7 +2,7 @@
 
     python benchmarks/scale.py --out scale.csv
 
-Each line is a process of its own on synthetic counts that were written to disk block by block;
+Each line is a process of its own on synthetic counts in an .h5ad file as anndata writes it;
 its clock starts after the imports, CPU seconds are those of all its threads (not of processes that
 it starts), and its memory is the most that was resident. The methods take turns and the medians
 over rounds are kept. A method that fails, as by want of memory, has a line without a time.
@@ -61,23 +61,15 @@ def write_counts(path: Path, n_cells: int, n_genes: int) -> None:
     log_ratios = random.normal(size=(N_CLUSTERS, loadings.shape[1])) @ loadings.T
     programs = common * np.exp(0.7 * log_ratios / log_ratios.std())
     proportions = programs / programs.sum(1, keepdims=True)
-    empty = ad.AnnData(
-        sparse.csr_matrix((n_cells, n_genes), dtype=np.float32), var=pd.DataFrame(index=names)
-    )
-    empty.X.indptr = empty.X.indptr.astype(np.int64)
-    empty[:0].write_h5ad(path)
-    import h5py
-
-    with h5py.File(path, "r+") as file:
-        matrix = ad.io.sparse_dataset(file["X"])
-        for first in range(0, n_cells, BLOCK):
-            n = min(BLOCK, n_cells - first)
-            kind = random.integers(N_CLUSTERS, size=n)
-            depth = 0.3 * n_genes * random.lognormal(0, 0.3, (n, 1))
-            rates = (depth * proportions[kind]).astype(np.float32)
-            matrix.append(sparse.csr_matrix(random.poisson(rates), dtype=np.float32))
-        del file["obs"]
-        ad.io.write_elem(file, "obs", empty.obs)
+    blocks = []
+    for first in range(0, n_cells, BLOCK):
+        n = min(BLOCK, n_cells - first)
+        kind = random.integers(N_CLUSTERS, size=n)
+        depth = 0.3 * n_genes * random.lognormal(0, 0.3, (n, 1))
+        rates = (depth * proportions[kind]).astype(np.float32)
+        blocks.append(sparse.csr_matrix(random.poisson(rates), dtype=np.float32))
+    counts = sparse.vstack(blocks, format="csr")
+    ad.AnnData(counts, var=pd.DataFrame(index=names)).write_h5ad(path)
 
 
 def run(path: str, method: str, folder: str) -> dict[str, float]:

@@ -35,7 +35,9 @@ COLOURS = {
 METHODS = {
     "scdtl": "scdtl",
     "scdtl-no-bulk": "scdtl without bulk",
+    "alra": "ALRA",
     "magic": "MAGIC",
+    "cellmapper": "CellMapper",
     "observed": "raw counts",
 }
 INK = "#767676"

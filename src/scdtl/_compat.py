@@ -46,6 +46,7 @@ def quiet_lightning() -> Iterator[None]:
             warnings.filterwarnings("ignore", message="Your `IterableDataset` has `__len__`")
             warnings.filterwarnings("ignore", message="Total length of `list` across ranks")
             warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.")
+            warnings.filterwarnings("ignore", message="`accelerator` has been automatically set")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
@@ -83,10 +84,15 @@ def check_one_device(devices: Any, strategy: Any) -> None:
 
 
 def device_of(accelerator: str, devices: Any) -> torch.device:
-    """The one device that Lightning's arguments mean; on "auto" a GPU if there is one."""
-    with one_process():
+    """The one device that Lightning's arguments mean; on "auto" a CUDA GPU if there is one."""
+    with quiet_lightning(), one_process():
         *_, device = parse_device_args(
             accelerator, devices, return_device="torch", validate_single_device=True
+        )
+    if device.type == "mps":
+        raise ValueError(
+            "Apple's GPUs have no double precision, which scdtl needs. Leave accelerator at "
+            "'auto', which takes the CPU there."
         )
     return device
 
@@ -102,17 +108,16 @@ def repeatable_convolutions() -> Iterator[None]:
         torch.backends.cudnn.deterministic = before
 
 
-def fast_precision(trainer_kwargs: dict[str, Any]) -> dict[str, str]:
+def fast_precision(device: torch.device, trainer_kwargs: dict[str, Any]) -> dict[str, str]:
     """Argument of the trainer for half precision, on CPUs that compute in bfloat16; else nothing.
 
     On other CPUs it is slower; on GPUs, which such small networks do not fill, no faster.
     Plugins may set their own, and with a fused optimiser Lightning clips no gradients in it.
     """
     tells = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # since PyTorch 2.6
-    if tells is None or not tells() or {"plugins", "gradient_clip_val"} & trainer_kwargs.keys():
-        return {}
-    device = device_of(trainer_kwargs["accelerator"], trainer_kwargs["devices"])
-    return {"precision": "bf16-mixed"} if device.type == "cpu" else {}
+    is_fast = device.type == "cpu" and tells is not None and tells()
+    is_free = not {"plugins", "gradient_clip_val"} & trainer_kwargs.keys()
+    return {"precision": "bf16-mixed"} if is_fast and is_free else {}
 
 
 def layer_names(adata: AnnData) -> list[str]:

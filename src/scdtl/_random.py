@@ -24,7 +24,7 @@ def next_seed() -> int:
 @contextmanager
 def local_seed(seed: int) -> Iterator[None]:
     """Seed torch for the body, and leave the caller's torch and NumPy states as they were."""
-    with _BORROWED, torch.random.fork_rng():
+    with _BORROWED, torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         numpy_state = np.random.get_state()  # noqa: NPY002 - libraries below may draw from it
         torch.manual_seed(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002

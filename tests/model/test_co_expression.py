@@ -38,7 +38,7 @@ def start(cells, weights):
     _, model = pp.impute(
         cells, bulk=weights, max_epochs=0, copy=True, return_model=True, verbose=False
     )
-    module = model.module
+    module = model.module.cpu()
     row = {gene: i for i, gene in enumerate(weights.genes)}
     names = cells.var_names[module.gene_order.numpy()]
     known = np.array([name in row for name in names])

@@ -8,7 +8,7 @@ import torch
 
 from scdtl import SCDTL
 from scdtl.metrics import poisson_score
-from scdtl.pp import impute
+from scdtl.pp import impute, impute_unmeasured
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
@@ -36,6 +36,45 @@ def test_without_training_the_numbers_are_those_of_the_cpu(pbmc_split):
     np.testing.assert_allclose(
         on_gpu.layers["scdtl"], on_cpu.layers["scdtl"], rtol=1e-3, atol=1e-4
     )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"noise": "reads"},
+        {"noise": "reads", "replace": "dropouts", "return_dropout": True},
+        {"batch_key": "batch", "return_std": True},
+        {"false_zero_rate": 0.05},
+        {"scale": "expected_log1p"},
+        {"own_counts": False},
+        {"lazy": True},
+    ],
+    ids=str,
+)
+def test_whatever_is_asked_for_is_that_of_the_cpu(pbmc_split, options):
+    of_device = []
+    for accelerator in ("gpu", "cpu"):
+        cells = pbmc_split[0].copy()
+        cells.obs["batch"] = np.where(np.arange(cells.n_obs) % 2, "a", "b")
+        impute(cells, max_epochs=0, accelerator=accelerator, verbose=False, **options)
+        of_device.append(cells.layers)
+    for name, expected in of_device[1].items():
+        dense = [as_array(layer) for layer in (of_device[0][name], expected)]
+        np.testing.assert_allclose(*dense, rtol=1e-3, atol=1e-3)
+
+
+def as_array(layer):
+    layer = layer.compute() if hasattr(layer, "compute") else layer
+    return layer.toarray() if hasattr(layer, "toarray") else layer
+
+
+def test_genes_that_were_not_measured_are_those_of_the_cpu(pbmc_split):
+    panel = pbmc_split[0][:, :300].copy()
+    on_gpu, on_cpu = (
+        impute_unmeasured(panel, max_epochs=0, accelerator=accelerator, verbose=False)
+        for accelerator in ("gpu", "cpu")
+    )
+    np.testing.assert_allclose(on_gpu.X, on_cpu.X, rtol=1e-3, atol=1e-3)
 
 
 def test_the_same_seed_gives_the_same_numbers(pbmc_split):

@@ -139,7 +139,7 @@ def test_everything_else_works_as_for_molecules(pbmc_reads, imputed, tmp_path):
     model.save(tmp_path / "model")
     loaded = scdtl.SCDTL.load(tmp_path / "model", adata)
     assert loaded.noise == "reads"
-    values = loaded.get_imputed_expression(return_numpy=True)
+    values = loaded.get_imputed_expression(return_numpy=True, batch_size=64)
     np.testing.assert_array_equal(values, adata.layers["scdtl"])
     lazy, stored = pbmc_reads.copy(), pbmc_reads.copy()
     for other in (lazy, stored):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from scdtl import SCDTL
 from scdtl.pp import impute
@@ -77,4 +78,14 @@ def test_a_strategy_of_several_processes_is_refused(adata):
 @pytest.mark.parametrize("devices", [1, "1", "auto"])
 def test_one_device_is_taken_however_it_is_written(adata, devices):
     impute(adata, bulk=None, max_epochs=1, devices=devices, accelerator="cpu", verbose=False)
+
+
+def test_apples_gpu_is_refused_before_work_starts(adata, monkeypatch):
+    of_a_mac = "mps", 1, torch.device("mps")
+    monkeypatch.setattr("scdtl._compat.parse_device_args", lambda *_, **__: of_a_mac)
+    before = adata.copy()
+    with pytest.raises(ValueError, match="no double precision"):
+        impute(adata, bulk=None, verbose=False)
+    assert adata.layers.keys() == before.layers.keys()
+    assert adata.uns.keys() == before.uns.keys()
     assert "scdtl" in adata.layers

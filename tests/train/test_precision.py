@@ -42,7 +42,7 @@ def test_gradients_may_be_clipped(trained):
 
 
 @pytest.mark.skipif(
-    not fast_precision({"accelerator": "cpu", "devices": 1}),
+    not fast_precision(torch.device("cpu"), {}),
     reason="the processor has no bfloat16",
 )
 def test_half_precision_is_as_accurate(pbmc_split):

@@ -82,7 +82,7 @@ def add_to(commands: Any) -> None:
         help="0 for no training (default: by the number of cells and genes)",
     )
     add("--batch-size", type=int, default=64, metavar="N", help="default: %(default)s")
-    add("--accelerator", default="auto", help="cpu, gpu, mps or auto (default: %(default)s)")
+    add("--accelerator", default="auto", help="cpu, gpu or auto (default: %(default)s)")
     add(
         "--devices", type=_devices, default="auto", help="number of devices (default: %(default)s)"
     )

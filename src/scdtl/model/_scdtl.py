@@ -342,10 +342,12 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         ------
         ValueError
             If a callback would open a pickle (scvi-tools' ``SaveCheckpoint`` with
-            ``load_best_on_end`` or ``check_nan_gradients``), or if several devices are asked for.
+            ``load_best_on_end`` or ``check_nan_gradients``), or if several devices or Apple's GPU
+            are asked for.
         """
         refuse_checkpoints_to_open(trainer_kwargs.get("callbacks"))
         check_one_device(devices, trainer_kwargs.get("strategy"))
+        device = device_of(accelerator, devices)
         split = self._split(batch_size, held_out_fraction, max_training_cells)
         self._start(split)
         steps_per_epoch = len(split.train_dataloader())
@@ -371,6 +373,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             fit = partial(
                 self._fit,
                 split,
+                device,
                 patience=early_stopping_patience if early_stopping else None,
                 least_gain=pace * self.module.noise.least_gain,
                 max_epochs=max_epochs,
@@ -385,7 +388,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
                 self.history_ = None  # of networks that are trained one after the other, the last
                 fit()
         else:
-            self.to_device(device_of(accelerator, devices))
+            self.to_device(device)
         cells = HeldOutCells(self.module, split.calibration_dataloader())
         self._calibrate(cells)
         self._score(cells, split)
@@ -433,6 +436,7 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
     def _fit(
         self,
         split: HeldOutSplitter,
+        device: torch.device,
         *,
         patience: int | None,
         least_gain: float,
@@ -456,11 +460,14 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             one_process() as plugins,
             StopOnInterrupt() as interrupt,
         ):
+            # Without a benchmark, which may choose another algorithm in another process.
+            defaults = {"plugins": plugins, "benchmark": False}
+            defaults |= fast_precision(device, trainer_kwargs)
             super().train(
                 max_epochs=max_epochs,
                 datamodule=split,
                 callbacks=[*callbacks, interrupt],
-                **({"plugins": plugins} | fast_precision(trainer_kwargs) | trainer_kwargs),
+                **(defaults | trainer_kwargs),
                 enable_progress_bar=False,
             )
         n_epochs = self.trainer.current_epoch

@@ -137,7 +137,7 @@ def impute(
     batch_size
         Cells per minibatch.
     accelerator, devices
-        As in scvi-tools: ``"auto"``, ``"cpu"``, ``"gpu"``, ``"mps"``; one device.
+        As in scvi-tools: ``"auto"``, ``"cpu"`` or ``"gpu"`` (of NVIDIA or AMD); one device.
     random_state
         Seed. Results do not depend on the order of cells and genes. Global random states are not
         touched.

@@ -115,7 +115,8 @@ def trained_model(
     """Train a model, or load the one that an earlier call has left in the store."""
     with _registered(cells) as adata:
         if store is not None and store.is_resumed:
-            return SCDTL.load(str(store.model), adata, accelerator=train_kwargs["accelerator"])
+            on = {"accelerator": train_kwargs["accelerator"], "device": train_kwargs["devices"]}
+            return SCDTL.load(str(store.model), adata, **on)
         with store.new() if store is not None else nullcontext():
             architecture = {} if weights is None else architecture_of(weights)
             model = SCDTL(adata, None, **architecture, **model_kwargs)
