@@ -78,9 +78,9 @@ def gpu(rows: pd.DataFrame) -> str:
     table = pd.crosstab(rows["mode"], cells, text, aggfunc="first")
     table = table.loc[rows["mode"].unique(), cells.unique()].fillna("not measured")
     return (
-        f"{as_markdown(table.rename_axis(facts['gpu']))}\n\nSeconds, and the share of held-out deviance "
-        f"explained. Synthetic counts of {facts['genes']:,.0f} genes, {facts['threads']:.0f} "
-        "threads.\n"
+        f"{as_markdown(table.rename_axis(facts['gpu']))}\n\nSeconds, and the share of held-out "
+        f"deviance explained. Synthetic counts of {facts['genes']:,.0f} genes, "
+        f"{facts['threads']:.0f} threads.\n"
     )
 
 

@@ -44,6 +44,7 @@ WRITERS: dict[str, tuple[Callable[..., str], list[str]]] = {
     "transfer": (_umi_tables.transfer, ["transfer"]),
     "mouse": (_umi_tables.weights, ["mouse"]),
     "step": (_cost_tables.step, ["step"]),
+    "step_gpu": (_cost_tables.step, ["step_gpu"]),
     "scale": (_cost_tables.scale, ["scale"]),
     "gpu": (_cost_tables.gpu, ["gpu"]),
     "masking": (_entry_tables.masking, ["masking"]),
