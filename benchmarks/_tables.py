@@ -49,6 +49,7 @@ METHODS = {
     "scvi-30-zinb": "scVI, ZINB, 30 epochs",
     "scdtl-no-bulk": "scdtl without bulk",
     "scdtl": "scdtl",
+    "scdtl-latent": "scdtl, latent",
     "scdtl-umi": "scdtl, reads taken for UMIs",
 }
 COLOURS = {

@@ -9,7 +9,7 @@ molecules       of a cell, median
 same_type       share of a cell's neighbours that have its label, mean over cells
 same_of_a_type  the same, mean over types of at least 2 % of the cells, so that rare types count
 
-The method "observed" is the raw counts.
+The method "observed" is the raw counts, "scdtl-latent" neighbours in `obsm["X_scdtl"]`.
 """
 
 from __future__ import annotations
@@ -47,11 +47,9 @@ COMPARED = ("observed", "magic", "alra", "cellmapper", "scdtl-no-bulk", "scdtl")
 _RARE = 0.02
 
 
-def shares(expression: NDArray[np.floating], types: NDArray[np.str_]) -> dict[str, float]:
+def shares(cells: ad.AnnData, types: NDArray[np.str_], **options: str) -> dict[str, float]:
     """Shares of neighbours of the same type."""
-    cells = ad.AnnData(expression)
-    sc.pp.pca(cells)
-    sc.pp.neighbors(cells)
+    sc.pp.neighbors(cells, **options)
     graph = cells.obsp["distances"].tocsr()
     same = np.array([np.mean(types[graph[i].indices] == types[i]) for i in range(cells.n_obs)])
     of_type = pd.Series(same).groupby(types).agg(["mean", "size"])
@@ -82,10 +80,15 @@ def main() -> None:
                 adata.uns["bulk"] = SETS[name]
                 types = adata.obs[LABELS].to_numpy(dtype=str)
                 for method in methods:
-                    rates = METHODS[method].run(adata.copy(), seed).rates
+                    imputed = METHODS[method].run(adata.copy(), seed)
+                    expression = ad.AnnData(log_cp10k(imputed.rates))
+                    sc.pp.pca(expression)
                     row = {"dataset": name, "cells": n_cells, "seed": seed, "method": method}
                     row["molecules"] = np.median(np.asarray(drawn.X.sum(axis=1)))
-                    rows.append(row | shares(log_cp10k(rates), types))
+                    rows.append(row | shares(expression, types))
+                    if method == "scdtl":
+                        latent = shares(ad.AnnData(imputed.latent), types, use_rep="X")
+                        rows.append(row | {"method": "scdtl-latent"} | latent)
                     print(rows[-1], file=sys.stderr, flush=True)
                 if arguments.out:
                     pd.DataFrame(rows).to_csv(arguments.out, index=False)

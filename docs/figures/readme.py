@@ -76,8 +76,8 @@ def draw(cells: dict[str, AnnData], rows: pd.DataFrame) -> None:
         ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK
     )
     with mpl.rc_context({"font.size": 13, **ink}):
-        figure = Figure(figsize=(7.4, 7.2), layout="constrained")
-        above, below = figure.subfigures(2, height_ratios=(4.4, 2.8))
+        figure = Figure(figsize=(7.4, 7.6), layout="constrained")
+        above, below = figure.subfigures(2, height_ratios=(4.4, 3.2))
         for part in (figure, above, below):
             part.patch.set_visible(False)
         draw_cells(above, cells)
@@ -119,7 +119,7 @@ def draw_shares(figure: SubFigure, rows: pd.DataFrame) -> None:
     axis.set_xticks(means.index, map("{:,}".format, means.index))
     axis.minorticks_off()
     axis.patch.set_visible(False)
-    axis.legend(loc="lower right", frameon=False, fontsize=12)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=12)
 
 
 if __name__ == "__main__":
