@@ -95,6 +95,12 @@ def neighbours_of_100_cells(neighbours: pd.DataFrame) -> str:
 
 
 @claim
+def neighbours_of_100_cells_latent(neighbours: pd.DataFrame) -> str:
+    """The same in the latent."""
+    return f"{_of_100_cells(neighbours)[LATENT]:.0f}"
+
+
+@claim
 def neighbours_of_100_cells_best(neighbours: pd.DataFrame) -> str:
     """The same by the best layer, which is ALRA's."""
     means = _of_100_cells(neighbours).drop(LATENT)
