@@ -36,56 +36,54 @@ def claim(function: Claim) -> Claim:
 @claim
 def spleen_molecules(neighbours: pd.DataFrame) -> str:
     """Median molecules of a cell of the first figure, the first of three draws."""
-    drawn = _of_spleen(neighbours)
-    return f"{drawn.loc[drawn['seed'] == 0, 'molecules'].iloc[0]:.0f}"
+    is_drawn = (neighbours["dataset"] == SPLEEN) & (neighbours["cells"] == "300")
+    drawn = neighbours[is_drawn & (neighbours["seed"] == 0)]
+    return f"{drawn['molecules'].iloc[0]:.0f}"
 
 
 @claim
 def neighbours_raw(neighbours: pd.DataFrame) -> str:
     """Neighbours of a cell's own type in 300 cells of spleen by the raw counts, in %."""
-    return f"{_same_type(neighbours)['observed']:.0f}"
+    return f"{_same_type(neighbours, SPLEEN).loc['300', 'observed']:.0f}"
 
 
 @claim
 def neighbours_no_bulk(neighbours: pd.DataFrame) -> str:
     """The same after imputation without bulk."""
-    return f"{_same_type(neighbours)[NO_BULK]:.0f}"
+    return f"{_same_type(neighbours, SPLEEN).loc['300', NO_BULK]:.0f}"
 
 
 @claim
 def neighbours_imputed(neighbours: pd.DataFrame) -> str:
     """The same after imputation."""
-    return f"{_same_type(neighbours)[SCDTL]:.0f}"
+    return f"{_same_type(neighbours, SPLEEN).loc['300', SCDTL]:.0f}"
 
 
 @claim
 def neighbours_best_peer(neighbours: pd.DataFrame) -> str:
     """The same after the best of the other methods."""
-    own = ["observed", SCDTL, NO_BULK, LATENT]
-    return f"{_same_type(neighbours).drop(own).max():.0f}"
+    shares = _peers(_same_type(neighbours, SPLEEN).loc["300"])
+    return f"{shares.drop(['observed', LATENT]).max():.0f}"
 
 
 @claim
 def bulk_hardly_matters_to_sorted_blood(neighbours: pd.DataFrame) -> bool:
     """In sorted blood cells bulk changes the share by less than 1.5 points, at any number."""
-    of_blood = neighbours[neighbours["dataset"] == "pbmc_sorted_10x"]
-    means = of_blood.pivot_table(index="cells", columns="method", values="same_type")
-    return bool((means[SCDTL] - means[NO_BULK]).abs().max() < 0.015)
+    shares = _same_type(neighbours, "pbmc_sorted_10x")
+    return bool((shares[SCDTL] - shares[NO_BULK]).abs().max() < 1.5)
 
 
 @claim
 def reads_gain_no_neighbours(neighbours: pd.DataFrame) -> bool:
     """On Pollen's reads the layer is within 1 point of raw counts."""
-    of_reads = neighbours[neighbours["dataset"] == "pollen_11types_smarter"]
-    means = of_reads.groupby("method")["same_type"].mean()
-    return bool(abs(means[SCDTL] - means["observed"]) < 0.01)
+    means = _same_type(neighbours, READS).mean()
+    return bool(abs(means[SCDTL] - means["observed"]) < 1)
 
 
 @claim
 def latent_is_best_on_reads(neighbours: pd.DataFrame) -> bool:
     """On Pollen's reads the latent has the highest share of all."""
-    of_reads = neighbours[neighbours["dataset"] == "pollen_11types_smarter"]
-    return of_reads.groupby("method")["same_type"].mean().idxmax() == LATENT
+    return _same_type(neighbours, READS).mean().idxmax() == LATENT
 
 
 @claim
@@ -357,15 +355,13 @@ def _d2(accuracy: pd.DataFrame, cells: str) -> pd.Series:
 
 
 LATENT = "scdtl-latent"
+SPLEEN, READS = "mouse_spleen_mca", "pollen_11types_smarter"
 
 
-def _of_spleen(neighbours: pd.DataFrame) -> pd.DataFrame:
-    of_spleen = neighbours["dataset"] == "mouse_spleen_mca"
-    return neighbours[of_spleen & (neighbours["cells"] == "300")]
-
-
-def _same_type(neighbours: pd.DataFrame) -> pd.Series:
-    return 100 * _of_spleen(neighbours).groupby("method")["same_type"].mean()
+def _same_type(neighbours: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    """Shares of a data set in %, numbers of cells × methods, means of draws."""
+    rows = neighbours[neighbours["dataset"] == dataset]
+    return 100 * rows.pivot_table(index="cells", columns="method", values="same_type")
 
 
 def _of_100_cells(neighbours: pd.DataFrame) -> pd.Series:

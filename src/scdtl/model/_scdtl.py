@@ -373,14 +373,13 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
             fit = partial(
                 self._fit,
                 split,
-                device,
                 patience=early_stopping_patience if early_stopping else None,
                 least_gain=pace * self.module.noise.least_gain,
                 max_epochs=max_epochs,
                 accelerator=accelerator,
                 devices=devices,
                 plan_kwargs=plan | (plan_kwargs or {}),
-                **(validations | trainer_kwargs),
+                **(validations | fast_precision(device, trainer_kwargs) | trainer_kwargs),
             )
             fit()
             for other in self.module.others:
@@ -436,7 +435,6 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
     def _fit(
         self,
         split: HeldOutSplitter,
-        device: torch.device,
         *,
         patience: int | None,
         least_gain: float,
@@ -462,7 +460,6 @@ class SCDTL(UnsupervisedTrainingMixin, ImputationModel, SavedAsData):
         ):
             # Without a benchmark, which may choose another algorithm in another process.
             defaults = {"plugins": plugins, "benchmark": False}
-            defaults |= fast_precision(device, trainer_kwargs)
             super().train(
                 max_epochs=max_epochs,
                 datamodule=split,
